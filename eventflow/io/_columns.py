@@ -1,0 +1,102 @@
+"""Which columns of a log mean what, and what to do about bad rows: the declared side of every log format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from eventflow.errors import InputError, did_you_mean
+from eventflow.events import UNITS
+
+#: Epoch units that ``time_format`` may name.
+EPOCHS = ("s", "ms", "us", "ns")
+SPANS = ("first_to_last", "log")
+ON_ERROR = ("raise", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class LogColumns:
+    """How to read a log: one row an event, grouped into sequences by ``key``.
+
+    ``LogColumns(key="CaseID", time="CompleteTimestamp", mark="ActivityID", unit="d")``
+
+    Args:
+        key: column that names the sequence; None: the whole file is one sequence. Web logs: ``host``, ``host+user``.
+        time: column of the timestamps. EasyTPP layout: ``time_since_last_event`` (the default: the benchmark's
+            cumulative sum) or ``time_since_start``.
+        mark: column of the kind of event: words become marks with a vocabulary in alphabetical order (all-integer words
+            in numerical order), integer cells are taken as they are. None: a single kind of event.
+            Web logs: ``method+status`` (default), ``method``, ``status``, ``path`` or ``method+path``.
+            XES: ``concept:name`` (default) or ``concept:name+lifecycle:transition``.
+        words: True reads integer cells of ``mark`` as words too (the CSV cell 7 is then the word "7").
+        numeric: further columns, kept as float64 (or int64) marks under their own names.
+        time_format: ``auto`` (numbers as they are, or ISO dates), ``iso``, an epoch unit ``s | ms | us | ns``, or a
+            strptime pattern such as ``[%d/%b/%Y:%H:%M:%S``. Dates without a zone are read as UTC.
+        unit: unit of the resulting ``t``; None: the epoch's own unit, seconds for dates, dimensionless for plain
+            numbers. Dates become int64 ticks in ms, us and ns, float64 in s and coarser units.
+        span: ``first_to_last`` (each sequence is watched from its first event, which is then given, to just past its
+            last one), ``log`` (all are watched from the log's first to just past its last event), or (start, end).
+        session: cut a sequence where the silence is longer than this (in ``unit``); pieces are named ``key/0``, ...
+        sort: put the rows of each sequence in time order (ties keep the file's order) instead of refusing them.
+        on_error: ``raise`` at the first bad row, or ``skip`` bad rows, with a :class:`ReadWarning` that counts them.
+        skip_lines: ranges (first, last) of file lines to leave out, e.g. a block that the file holds twice.
+        delimiter: of a CSV file; None looks at the first line (comma, semicolon, tab or bar).
+    """
+
+    key: str | None = None
+    time: str | None = None
+    mark: str | None = None
+    words: bool = False
+    numeric: tuple[str, ...] = ()
+    time_format: str = "auto"
+    unit: str | None = None
+    span: str | tuple[float, float] = "first_to_last"
+    session: float | None = None
+    sort: bool = False
+    on_error: str = "raise"
+    skip_lines: tuple[tuple[int, int], ...] = ()
+    delimiter: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("on_error", self.on_error, ON_ERROR)
+        if isinstance(self.span, str):
+            _one_of("span", self.span, SPANS)
+        elif len(self.span) != 2 or not self.span[0] <= self.span[1]:
+            raise InputError(
+                f"LogColumns(span={self.span!r}): expected (start, end) with start <= end, or one of {SPANS}"
+            )
+        else:
+            object.__setattr__(self, "span", (self.span[0], self.span[1]))
+        if self.unit is not None:
+            _one_of("unit", self.unit, UNITS)
+        if self.time_format not in ("auto", "iso", *EPOCHS) and "%" not in self.time_format:
+            raise InputError(
+                f"LogColumns(time_format={self.time_format!r}): expected auto, iso, {', '.join(EPOCHS)} or a strptime "
+                "pattern such as '%d/%m/%Y %H:%M'"
+            )
+        if self.session is not None and not self.session > 0:
+            raise InputError(f"LogColumns(session={self.session}): expected a silence > 0, in the unit of the times")
+        if isinstance(self.numeric, str):
+            raise InputError(
+                f"LogColumns(numeric={self.numeric!r}): expected a tuple of names. Write: ({self.numeric!r},)"
+            )
+        object.__setattr__(self, "numeric", tuple(self.numeric))
+        object.__setattr__(self, "skip_lines", tuple((int(a), int(b)) for a, b in self.skip_lines))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LogColumns:
+        """From plain data (a card's ``columns``); unknown keys are errors."""
+        known = {f.name for f in fields(cls)}
+        for key in data:
+            if key not in known:
+                raise InputError(f"columns: unknown key {key!r}; {did_you_mean(key, known)}")
+        plain = dict(data)
+        if isinstance(plain.get("span"), list):
+            plain["span"] = tuple(plain["span"])
+        return cls(**plain)
+
+
+def _one_of(name: str, value: object, known: Any) -> None:
+    if value not in known:
+        raise InputError(f"LogColumns({name}={value!r}): {did_you_mean(str(value), known)}")

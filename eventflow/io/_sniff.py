@@ -1,0 +1,105 @@
+"""Which format a file has: from its content, then from its suffix."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import re
+from pathlib import Path
+
+from eventflow.errors import InputError, did_you_mean
+
+#: format -> (suffixes, what it is, as error messages and ``--help`` tell it).
+FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
+    "parquet": ((".parquet", ".pq"), "our own files, the EasyTPP layout, or a log with declared columns"),
+    "easytpp": ((".json",), "EasyTPP's layout in JSON: one object a sequence, in a list or one a line"),
+    "pkl": ((".pkl", ".pickle"), "EasyTPP's pickles, read by an unpickler that runs nothing"),
+    "csv": ((".csv", ".tsv"), "a log with declared columns, one row an event"),
+    "jsonl": ((".jsonl", ".ndjson"), 'a log, one JSON object a line: {"key": "user-7", "t": 12.5, "mark": 3}'),
+    "xes": ((".xes", ".xes.gz"), "an XES event log of process mining"),
+    "weblog": ((".log",), "a web server's access log, common or combined format"),
+}
+_HEAD = 1 << 16
+_ACCESS = re.compile(rb'^\S+ \S+ .*?\[\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "')
+_EASYTPP = re.compile(rb'"(time_since_start|time_since_last_event)"\s*:')
+
+
+def known_formats() -> str:
+    """All formats, one a line, for error messages."""
+    return "\n".join(f"  {name:8} {', '.join(suffixes):15} {what}" for name, (suffixes, what) in FORMATS.items())
+
+
+def sniff(path: Path) -> str:
+    """The format of ``path``; an :class:`InputError` that lists the known ones if it is none of them."""
+    head = _head(path)
+    name = path.name.lower()
+    if head[:2] == b"\x1f\x8b":
+        head = _gunzipped(path)
+    found = _from_content(head)
+    if found:
+        return found
+    for known, (suffixes, _) in FORMATS.items():
+        if name.endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
+            return known
+    raise InputError(
+        f"{path}: its format is not known; it begins with {head[:24]!r}. Known formats:\n{known_formats()}"
+    )
+
+
+def check_format(name: str) -> str:
+    """``name``, or an error that names the nearest format."""
+    if name not in FORMATS:
+        raise InputError(
+            f"format {name!r} is not known; {did_you_mean(name, FORMATS)}. Known formats:\n{known_formats()}"
+        )
+    return name
+
+
+def _head(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a file. A folder with a card: load_dataset({str(path)!r})")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {_near(path)}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError(f"{path}: the file is empty (0 bytes); expected events")
+    return head
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"nor is there a folder {path.parent}"
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return (
+        f"did you mean {path.parent / near[0]}?" if near else f"the folder {path.parent} has no file of a similar name"
+    )
+
+
+def _gunzipped(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            return file.read(_HEAD)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: a gzip file that cannot be opened ({error})") from None
+
+
+def _from_content(head: bytes) -> str | None:
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        return "pkl"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] == b"<" and re.search(rb"<(\w+:)?log[\s>]", text):
+        return "xes"
+    if text[:1] in (b"{", b"["):
+        first = text[: text.find(b"}") + 1 or len(text)]
+        if _EASYTPP.search(first):
+            return "easytpp"
+        return "jsonl" if re.match(rb"[\[\s]*\{", text) else None
+    if any(_ACCESS.match(line) for line in text.splitlines()[:5]):
+        return "weblog"
+    return None
