@@ -167,7 +167,7 @@ class Events:
     # -- checking -------------------------------------------------------------------------------------------------
 
     def validate(self) -> Events:
-        """Return self, or raise :class:`InputError` that names the first fault: NaN, order, span, marks out of [0, K)."""
+        """Return self, or raise :class:`InputError` naming the first fault: NaN, order, span, marks out of [0, K)."""
         if self.t.dtype == np.float64 and not np.isfinite(self.t).all():
             raise InputError(f"time is {self.t[i := int(np.argmin(np.isfinite(self.t)))]} at {self._where(i)}")
         steps = np.diff(self.t) < 0
@@ -221,11 +221,12 @@ class Events:
         span = np.clip(self.span, np.asarray(start, self.t.dtype), np.asarray(end, self.t.dtype))
         return replace(
             self._take(np.flatnonzero(keep)), offsets=np.concatenate([[0], np.cumsum(counts)]), span=span,
+            keys=self.keys,
             schema=replace(self.schema, given_first=self.schema.given_first and bool((start <= self.span[:, 0]).all())),
         )  # fmt: skip
 
     def window(self, *, dt: float | None = None, n: int | None = None) -> Iterator[Events]:
-        """Consecutive half-open windows of a single sequence: ``dt`` long, or ``n`` events each (the last may be short)."""
+        """Consecutive half-open windows of a single sequence: ``dt`` long, or ``n`` events each; the last may be short."""
         if len(self) != 1 or (dt is None) == (n is None):
             raise InputError("window(dt=...) or window(n=...), of one sequence: events[i].window(dt=0.1)")
         start, end = self.span[0]
@@ -269,13 +270,16 @@ def merge(first: Events, second: Events) -> Events:
     """
     if len(first) != len(second) or set(first.marks) != set(second.marks) or first.schema.unit != second.schema.unit:
         raise InputError(
-            f"merge: {len(first)} sequences with {sorted(first.marks)} in {first.schema.unit!r}, and {len(second)} with "
-            f"{sorted(second.marks)} in {second.schema.unit!r}; expected the same number, columns and unit"
+            f"merge: {len(first)} sequences with {sorted(first.marks)} in {first.schema.unit!r}, and "
+            f"{len(second)} with {sorted(second.marks)} in {second.schema.unit!r}; expected the same number, columns "
+            "and unit"
         )
     both = concatenate([first, second])
     owner = np.concatenate([first.sequence, second.sequence])
     order = np.lexsort((both.t, owner))
-    span = np.stack([np.minimum(first.span[:, 0], second.span[:, 0]), np.maximum(first.span[:, 1], second.span[:, 1])], 1)
+    span = np.stack(
+        [np.minimum(first.span[:, 0], second.span[:, 0]), np.maximum(first.span[:, 1], second.span[:, 1])], 1
+    )
     marks = {name: column[order] for name, column in both.marks.items()}
     offsets = np.concatenate([[0], np.cumsum(first.lengths + second.lengths)])
     return Events(both.t[order], marks, offsets, span, both.schema, first.keys)

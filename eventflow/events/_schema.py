@@ -9,7 +9,8 @@ from eventflow.errors import InputError, did_you_mean
 
 #: Seconds in one unit of time; "1" is dimensionless.
 UNITS: dict[str, float] = {
-    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "10ks": 1e4, "1": float("nan"),
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "10ks": 1e4,
+    "1": float("nan"),
 }  # fmt: skip
 
 

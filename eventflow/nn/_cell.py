@@ -1,4 +1,4 @@
-"""The contract of everything with memory: between events a state evolves, at an event it is updated, any time it is read.
+"""The contract of all that has memory: between events a state evolves, at an event it is updated, any time it is read.
 
 Axes: B sequences, T events, D features, H hidden. States are NamedTuples (nested ones too) of tensors with any leading
 axes; gaps broadcast against those leading axes, so that ``evolve(states[:, :, None], dt[:, :, M])`` queries M times.
@@ -43,7 +43,7 @@ def where_state(condition: Tensor, yes: Any, no: Any) -> Any:
 
 
 class Cell(nn.Module, Generic[S]):
-    """A hybrid system. Subclasses write ``init``, ``evolve``, ``update``, ``read`` (and a faster ``scan``, same numbers).
+    """A hybrid system. Subclasses write ``init``, ``evolve``, ``update``, ``read`` (and a faster ``scan``: same numbers).
 
     The state is a value: it goes in as an argument and comes out as a result, and is never kept on ``self``.
     Constructors are ``(input_size, hidden_size, *, ...)``.
@@ -69,7 +69,7 @@ class Cell(nn.Module, Generic[S]):
         raise NotImplementedError
 
     def step(self, state: S, x: Tensor, dt: Tensor) -> tuple[Tensor, S]:
-        """One event after a gap ``dt`` (B,): the left limit ``read(evolve(state, dt))``, and the state after the event."""
+        """One event after a gap ``dt`` (B,): the left limit ``read(evolve(state, dt))``, and the state after it."""
         left = self.evolve(state, dt)
         return self.read(left), self.update(left, x)
 
