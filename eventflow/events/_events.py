@@ -226,7 +226,7 @@ class Events:
         )  # fmt: skip
 
     def window(self, *, dt: float | None = None, n: int | None = None) -> Iterator[Events]:
-        """Consecutive half-open windows of a single sequence: ``dt`` long, or ``n`` events each; the last may be short."""
+        """Consecutive half-open windows of a single sequence: ``dt`` long, or ``n`` events each (the last: fewer)."""
         if len(self) != 1 or (dt is None) == (n is None):
             raise InputError("window(dt=...) or window(n=...), of one sequence: events[i].window(dt=0.1)")
         start, end = self.span[0]

@@ -21,13 +21,13 @@ from eventflow.tpp import PointProcess, naive
 QUADRATURE, EXACT = 1e-3, 1e-8
 
 
-def check_point_process(process: PointProcess, *, seed: int = 0, samples: int = 2000) -> None:
+def check_point_process(process: PointProcess, *, seed: int = 0, samples: int = 4000) -> None:
     """Check every law of a :class:`PointProcess`, in float64, on random sequences.
 
     Args:
         process: any model; it is copied, never changed. Weights far from zero make the test sharper.
         seed: of the sequences and draws.
-        samples: draws for the sampler's law (Kolmogorov-Smirnov at 4.9 sigma-like 1e-6).
+        samples: draws for the sampler's law (Kolmogorov-Smirnov; it raises a false alarm once in a million).
 
     Raises:
         AssertionError: names the law that broke, and by how much.
@@ -36,7 +36,7 @@ def check_point_process(process: PointProcess, *, seed: int = 0, samples: int = 
     generator = torch.Generator().manual_seed(seed)
     events = _sequences(subject, np.random.default_rng(seed))
     for law in (
-        _likelihood_is_the_definition, _stream_equals_batch, _padding_and_batch, _causality, _evolution,
+        _causality, _likelihood_is_the_definition, _stream_equals_batch, _padding_and_batch, _evolution,
         _shift_and_scale, _density_integrates_to_one, _prediction, _gradients, _rebuilt,
     ):  # fmt: skip
         law(subject, events)
@@ -119,7 +119,8 @@ def _causality(process: PointProcess, events: Events) -> None:
     left = [process.left_states(b)[0] for b in (batch, other)]
     here = [map_state(lambda leaf: leaf[:, cut], s) for s in left]
     law = "causality: the intensity just before an event does not depend on its mark"
-    _close(law, *(process.intensity(s, batch.dt[:, cut]) for s in here))
+    seen, expected = (process.intensity(s, batch.dt[:, cut]) for s in here)
+    _close(law, seen, expected)
 
 
 def _states(process: PointProcess, events: Events) -> Any:
@@ -188,7 +189,7 @@ def _density_integrates_to_one(process: PointProcess, events: Events) -> None:
         t = grid * horizon
         total = process.intensity(row, t[None]).sum(-1)[0]
         survival = torch.exp(-process.compensator(row, t[None])[0])
-        mass = torch.trapezoid(total * survival, t) + survival[-1]
+        mass = torch.trapezoid(torch.where(survival > 0, total * survival, 0), t) + survival[-1]
         law = "the density of the next event integrates to 1 (with the survival beyond the grid)"
         _close(law, mass, torch.ones_like(mass), 2e-3)
 
@@ -197,7 +198,7 @@ def _density_integrates_to_one(process: PointProcess, events: Events) -> None:
 def _prediction(process: PointProcess, events: Events) -> None:
     state = _states(process, events)
     fast = process.predict_next(state)
-    slow = naive.predict_next(process, state, horizon=float(fast.median.max()) * 2000, points=100_001)
+    slow = naive.predict_next(process, state, horizon=fast.median * 300, points=100_001)
     sums = fast.mark_probs.sum(-1)
     _close("mark probabilities sum to 1", sums, torch.ones_like(sums))
     proper = (fast.never == 0) & (slow.never == 0)

@@ -39,10 +39,10 @@ def compensator(process: PointProcess, state: Any, dt: Tensor, *, points: int = 
     return dt * torch.trapezoid(total, x, dim=-1)
 
 
-def predict_next(process: PointProcess, state: Any, *, horizon: float, points: int = 200_001) -> Prediction:
-    """The next event within ``horizon`` from f = lambda S on a dense grid (states with one leading axis)."""
-    x = torch.linspace(0, 1, points, dtype=process.dtype) ** 3 * horizon
-    rows = [_predict_row(process, queried_row(state, i), x) for i in range(len(state.elapsed))]
+def predict_next(process: PointProcess, state: Any, *, horizon: Tensor, points: int = 200_001) -> Prediction:
+    """The next event within ``horizon`` (N,) from f = lambda S on a dense grid (states with one leading axis)."""
+    x = torch.linspace(0, 1, points, dtype=process.dtype) ** 3
+    rows = [_predict_row(process, queried_row(state, i), x * end) for i, end in enumerate(horizon)]
     return Prediction(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
@@ -57,9 +57,10 @@ def _predict_row(process: PointProcess, state: Any, x: Tensor) -> tuple[Tensor, 
     lam = process._intensity(queried(state, 1), x[None] / process.time_scale)[0] / process.time_scale
     hazard = torch.cat([x.new_zeros(1), torch.cumulative_trapezoid(lam.sum(-1), x)])
     survival = torch.exp(-hazard)
-    mass = torch.trapezoid(lam * survival[:, None], x, dim=0)
+    density = torch.where(survival[:, None] > 0, lam * survival[:, None], 0)
+    mass = torch.trapezoid(density, x, dim=0)
     whole = 1 - survival[-1]
-    mean = torch.trapezoid(x * lam.sum(-1) * survival, x) / mass.sum()
+    mean = torch.trapezoid(x * density.sum(-1), x) / mass.sum()
     median = x[torch.searchsorted(hazard, -torch.log1p(-0.5 * whole)).clamp_max(len(x) - 1)]
     never = survival[-1] if survival[-1] > 1e-12 else torch.zeros_like(whole)
     return mean, median, mass / mass.sum(), never

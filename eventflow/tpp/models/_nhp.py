@@ -62,17 +62,20 @@ class NHP(HistoryProcess):
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
         rows = (*shape[:-1], 1) if state.elapsed.shape[-1:] == (1,) else shape  # one state, many times: a query axis
         queries = u.expand(shape).reshape(math.prod(rows), -1)
-        return ctlstm_intensity(self._rows(state, rows), queries, *self._head()).reshape(*shape, self.num_marks)
+        weight, bias, log_scale = self._head()
+        lam = ctlstm_intensity(self._rows(state, rows), queries, weight, bias, log_scale)
+        return lam.reshape(*shape, self.num_marks)
 
     def _integrate(self, state: HistoryState, u: Tensor, nodes: Any, weights: Any) -> Tensor:
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
-        rule = (torch.tensor(x, dtype=u.dtype, device=u.device) for x in (nodes, weights))
+        at, by = (torch.tensor(x, dtype=u.dtype, device=u.device) for x in (nodes, weights))
+        weight, bias, log_scale = self._head()
         gaps = u.expand(shape).reshape(-1)
-        return ctlstm_compensator(self._rows(state, shape), gaps, *self._head(), *rule).reshape(shape)
+        return ctlstm_compensator(self._rows(state, shape), gaps, weight, bias, log_scale, at, by).reshape(shape)
 
     def _bound(self, state: HistoryState, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Every cell coordinate moves monotonically from c to its target, so w_k . h is bounded coordinate by coordinate
-        by the larger of its two ends; f_k is increasing. The bound holds for ever."""
+        """Every cell coordinate moves monotonically from c to its target, so w_k . h is bounded, coordinate by coordinate,
+        by the larger of its two ends; f_k increases. The bound holds for ever."""
         cell = self.cell.evolve(state.cell, state.elapsed + now)
         ends = torch.stack([cell.c, cell.target]).tanh() * cell.out
         terms = ends[:, :, None, :] * self.head.weight
