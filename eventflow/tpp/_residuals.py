@@ -63,7 +63,7 @@ class QQ(NamedTuple):
 
 @torch.no_grad()
 def time_rescaling_residuals(process: PointProcess, events: Events) -> Residuals:
-    """The residuals of ``events`` under ``process``; given first events (``schema.given_first``) only open the clock."""
+    """The residuals of ``events`` under ``process``; first events that are given (``schema``) only open the clock."""
     values, tails = [], []
     for batch in process._batches(events):
         left, last = process.left_states(batch)
