@@ -1,0 +1,202 @@
+"""The trivial baselines that belong in every table: constants, counts, and a mixture. They see the training set only.
+
+A learned model that does not beat them has learned nothing worth its parameters; published tables that leave them out
+have hidden exactly that. Scoring is exact, over the span that the schema declares: where first events are given (the
+EasyTPP sets), events 2..N; elsewhere every event and the last silence. RMSE judges means, MAE medians where a baseline
+has both. Contexts: the mark before an event, and the one before that; at a span's start both are "none", a context too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventflow.errors import InputError
+from eventflow.events import Events
+from eventflow.tpp._metrics import MarkNLLPerEvent, TimeNLLPerEvent, gap_mae, gap_rmse
+from eventflow.tpp._mixture import LognormalMixture, fit_lognormal_mixture
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+#: Events that the shorter context is worth when a longer one speaks: P2 = (counts2 + STRENGTH P1) / (n2 + STRENGTH).
+STRENGTH = 20.0
+#: Gaps that a mark needs for a mixture of its own; below it, the mixture of all gaps stands in.
+ENOUGH = 160
+
+
+class BaselineRow(NamedTuple):
+    """One baseline on one test set; None where it says nothing about that.
+
+    nll_per_event = time_nll_per_event + mark_nll_per_event (nats); accuracy of the mark; rmse and mae of the gap.
+    """
+
+    name: str
+    nll_per_event: float | None = None
+    accuracy: float | None = None
+    rmse: float | None = None
+    mae: float | None = None
+    time_nll_per_event: float | None = None
+    mark_nll_per_event: float | None = None
+
+
+class _Scored(NamedTuple):
+    """Scored events (n,) with their contexts, and the last silences (s,) with theirs; K stands for "none"."""
+
+    gap: Array
+    mark: Index
+    previous: Index
+    before: Index
+    tail: Array
+    tail_previous: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """All trivial baselines, fitted by :func:`fit_baselines`. K marks; contexts have K + 1 values, the last is "none".
+
+    rate: events per unit of time. mean_gap; mean_gap_given, median_gap_given: (K+1,).
+    majority: (K,) mark probabilities; markov1: (K+1, K) given the previous mark; markov2: (K+1, K+1, K) given [the one
+    before it, the previous]. renewal: K + 1 gap distributions, given the previous mark. resolution: gaps of zero (ties)
+    are scored as this, half the shortest positive gap in training, because a density in log-gap has none at zero.
+    """
+
+    rate: float
+    mean_gap: float
+    mean_gap_given: Array
+    median_gap_given: Array
+    majority: Array
+    markov1: Array
+    markov2: Array
+    renewal: tuple[LognormalMixture, ...]
+    resolution: float
+
+    @property
+    def num_marks(self) -> int:
+        """K."""
+        return len(self.majority)
+
+    def evaluate(self, test: Events) -> list[BaselineRow]:
+        """One row for each baseline, in a fixed order: time alone, mark alone, then whole likelihoods."""
+        seen = _scored(test, self.num_marks)
+        return [*self._time_rows(seen), *self._mark_rows(seen), self._poisson_row(seen), self._renewal_row(seen)]
+
+    def _time_rows(self, seen: _Scored) -> list[BaselineRow]:
+        guesses = {
+            "predict 0": np.zeros_like(seen.gap),
+            "mean gap": np.full_like(seen.gap, self.mean_gap),
+            "mean gap given previous mark": self.mean_gap_given[seen.previous],
+            "median gap given previous mark": self.median_gap_given[seen.previous],
+        }
+        return [
+            BaselineRow(name, rmse=gap_rmse(guess, seen.gap), mae=gap_mae(guess, seen.gap))
+            for name, guess in guesses.items()
+        ]
+
+    def _mark_rows(self, seen: _Scored) -> list[BaselineRow]:
+        rows = []
+        for name, probs in zip(("majority mark", "Markov-1", "Markov-2"), self._mark_probs(seen), strict=True):
+            nll = _mark_nll(probs, seen)
+            rows.append(BaselineRow(name, accuracy=_accuracy(probs, seen), mark_nll_per_event=nll))
+        return rows
+
+    def _poisson_row(self, seen: _Scored) -> BaselineRow:
+        probs = self._mark_probs(seen)[0]
+        time = self.rate * seen.gap - np.log(self.rate)
+        time_nll = TimeNLLPerEvent().update(time, tail_nll=self.rate * seen.tail).compute()
+        mean, median = np.full_like(seen.gap, 1 / self.rate), np.full_like(seen.gap, np.log(2) / self.rate)
+        return _row("Poisson", probs, seen, time_nll, mean, median)
+
+    def _renewal_row(self, seen: _Scored) -> BaselineRow:
+        time, tail = np.zeros_like(seen.gap), np.zeros_like(seen.tail)
+        for k, mixture in enumerate(self.renewal):
+            rows, ends = seen.previous == k, seen.tail_previous == k
+            time[rows] = -mixture.log_prob(np.maximum(seen.gap[rows], self.resolution))
+            tail[ends] = -mixture.log_survival(seen.tail[ends])
+        time_nll = TimeNLLPerEvent().update(time, tail_nll=tail).compute()
+        mean, median = (
+            np.array([getattr(m, name) for m in self.renewal])[seen.previous] for name in ("mean", "median")
+        )
+        return _row("renewal + Markov-2", self._mark_probs(seen)[2], seen, time_nll, mean, median)
+
+    def _mark_probs(self, seen: _Scored) -> tuple[Array, Array, Array]:
+        everywhere = np.broadcast_to(self.majority, (len(seen.mark), self.num_marks))
+        return everywhere, self.markov1[seen.previous], self.markov2[seen.before, seen.previous]
+
+
+def fit_baselines(train: Events) -> Baselines:
+    """Fit every baseline on the training sequences, in closed form but for the mixture (deterministic EM, seconds).
+
+    Raises:
+        InputError: no scored event, or no gap longer than zero.
+    """
+    largest = int(train.marks["mark"].max(initial=0)) + 1 if "mark" in train.marks else 1
+    num_marks = train.schema.num_marks or largest
+    seen = _scored(train, num_marks)
+    if not (seen.gap > 0).any():
+        raise InputError("fit_baselines: every gap is zero; expected some time to pass between events")
+    majority, markov1, markov2 = _markov(seen, num_marks)
+    resolution = float(seen.gap[seen.gap > 0].min()) / 2
+    mean_gap = float(seen.gap.mean())
+    groups = [seen.gap[seen.previous == k] for k in range(num_marks + 1)]
+    mixture = fit_lognormal_mixture(np.maximum(seen.gap, resolution))
+    own = (fit_lognormal_mixture(np.maximum(g, resolution)) if len(g) >= ENOUGH else mixture for g in groups)
+    return Baselines(
+        rate=len(seen.gap) / float(seen.gap.sum() + seen.tail.sum()),
+        mean_gap=mean_gap,
+        mean_gap_given=np.array([g.mean() if len(g) else mean_gap for g in groups]),
+        median_gap_given=np.array([np.median(g if len(g) else seen.gap) for g in groups]),
+        majority=majority,
+        markov1=markov1,
+        markov2=markov2,
+        renewal=tuple(own),
+        resolution=resolution,
+    )
+
+
+def _markov(seen: _Scored, num_marks: int) -> tuple[Array, Array, Array]:
+    """Mark probabilities without context, given one mark, given two; each leans on the shorter one where it saw few."""
+    context = num_marks + 1
+    count1, count2 = np.zeros((context, num_marks)), np.zeros((context, context, num_marks))
+    np.add.at(count1, (seen.previous, seen.mark), 1)
+    np.add.at(count2, (seen.before, seen.previous, seen.mark), 1)
+    alone = np.bincount(seen.mark, minlength=num_marks) + 1.0  # a mark never seen is still possible
+    alone /= alone.sum()
+    one = (count1 + STRENGTH * alone) / (count1.sum(-1, keepdims=True) + STRENGTH)
+    return alone, one, (count2 + STRENGTH * one) / (count2.sum(-1, keepdims=True) + STRENGTH)
+
+
+def _scored(events: Events, num_marks: int) -> _Scored:
+    mark = events.marks["mark"] if "mark" in events.marks else np.zeros(events.num_events, dtype=np.int64)
+    if len(mark) and int(mark.max()) >= num_marks:
+        raise InputError(f"mark {mark.max()} in the data; these baselines know K={num_marks} marks")
+    position = np.arange(events.num_events) - events.offsets[:-1][events.sequence]
+    previous = np.where(position > 0, np.roll(mark, 1), num_marks)
+    before = np.where(position > 1, np.roll(mark, 2), num_marks)
+    keep = position > 0 if events.schema.given_first else np.ones(len(mark), dtype=bool)
+    if not keep.any():
+        raise InputError("no scored event: the sequences are empty or hold one given event each")
+    filled = events.lengths > 0
+    end_of = np.where(filled, events.offsets[1:] - 1, 0)
+    last = np.where(filled, events.t[end_of], events.span[:, 0])
+    tail = (events.span[:, 1] - last).astype(np.float64)
+    tail_previous = np.where(filled, mark[end_of], num_marks)
+    gap = events.gaps.astype(np.float64)
+    return _Scored(gap[keep], mark[keep], previous[keep], before[keep], tail, tail_previous)
+
+
+def _row(name: str, probs: Array, seen: _Scored, time_nll: float, mean: Array, median: Array) -> BaselineRow:
+    mark_nll = _mark_nll(probs, seen)
+    rmse, mae = gap_rmse(mean, seen.gap), gap_mae(median, seen.gap)
+    return BaselineRow(name, time_nll + mark_nll, _accuracy(probs, seen), rmse, mae, time_nll, mark_nll)
+
+
+def _mark_nll(probs: Array, seen: _Scored) -> float:
+    return MarkNLLPerEvent().update(-np.log(probs[np.arange(len(seen.mark)), seen.mark])).compute()
+
+
+def _accuracy(probs: Array, seen: _Scored) -> float:
+    return float(np.mean(probs.argmax(-1) == seen.mark))
