@@ -11,3 +11,5 @@ from eventflow.io._hub import load_hub as load_hub
 from eventflow.io._read import read_events as read_events
 from eventflow.io._report import ReadReport as ReadReport
 from eventflow.io._report import ReadWarning as ReadWarning
+from eventflow.io._sniff import FORMATS as FORMATS
+from eventflow.io._write import write_events as write_events

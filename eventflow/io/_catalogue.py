@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
@@ -127,11 +128,24 @@ def _from_hub(entry: Card, wanted: list[str]) -> dict[str, Events]:
 
     assert entry.hub is not None
     try:
-        return load_hub_splits(entry.hub, wanted, schema=entry.schema)
+        parts = load_hub_splits(entry.hub, wanted, schema=entry.schema)
     except MissingExtraError as error:
         raise InputError(f"{_nowhere(entry)}\nor, to load it from the hub ({error})") from None
     except InputError as error:
         raise InputError(f"{_nowhere(entry)}\nThe hub: {error}") from None
+    _warn_other_release(entry, parts)
+    return parts
+
+
+def _warn_other_release(entry: Card, parts: dict[str, Events]) -> None:
+    for split, events in parts.items():
+        expected = entry.statistics.get(split, {}).get("events")
+        if expected is not None and events.num_events != expected:
+            warnings.warn(
+                f"{entry.hub} ({split}) has {events.num_events:,} events; the files that the card of {entry.name!r} "
+                f"describes have {expected:,}: another release, whose numbers must not be compared with theirs",
+                stacklevel=4,
+            )
 
 
 def _nowhere(entry: Card) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -29,6 +30,9 @@ class LogColumns:
             in numerical order), integer cells are taken as they are. None: a single kind of event.
             Web logs: ``method+status`` (default), ``method``, ``status``, ``path`` or ``method+path``.
             XES: ``concept:name`` (default) or ``concept:name+lifecycle:transition``.
+            In all logs ``a+b`` joins the cells of columns a and b with a space (for ``key`` too).
+        mark_pattern: a regular expression; a mark is what its groups find in the cell, joined with a space. A cell that
+            does not match is a bad row.
         words: True reads integer cells of ``mark`` as words too (the CSV cell 7 is then the word "7").
         numeric: further columns, kept as float64 (or int64) marks under their own names.
         time_format: ``auto`` (numbers as they are, or ISO dates), ``iso``, an epoch unit ``s | ms | us | ns``, or a
@@ -47,6 +51,7 @@ class LogColumns:
     key: str | None = None
     time: str | None = None
     mark: str | None = None
+    mark_pattern: str | None = None
     words: bool = False
     numeric: tuple[str, ...] = ()
     time_format: str = "auto"
@@ -75,6 +80,8 @@ class LogColumns:
                 f"LogColumns(time_format={self.time_format!r}): expected auto, iso, {', '.join(EPOCHS)} or a strptime "
                 "pattern such as '%d/%m/%Y %H:%M'"
             )
+        if self.mark_pattern is not None:
+            _check_pattern(self.mark_pattern)
         if self.session is not None and not self.session > 0:
             raise InputError(f"LogColumns(session={self.session}): expected a silence > 0, in the unit of the times")
         if isinstance(self.numeric, str):
@@ -95,6 +102,17 @@ class LogColumns:
         if isinstance(plain.get("span"), list):
             plain["span"] = tuple(plain["span"])
         return cls(**plain)
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise InputError(f"LogColumns(mark_pattern={pattern!r}): {error}") from None
+    if not groups:
+        raise InputError(
+            f"LogColumns(mark_pattern={pattern!r}): it has no (group); expected one around what is the mark"
+        )
 
 
 def _one_of(name: str, value: object, known: Any) -> None:

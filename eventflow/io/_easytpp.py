@@ -134,6 +134,10 @@ def _integral(raw: Array, offsets: Array, request: Request) -> Array:
 def _check_declared(rows: Rows, request: Request) -> None:
     if START not in rows.lists and DELTA not in rows.lists:
         raise request.error(f"no time column; expected {DELTA!r} or {START!r}")
+    for name in ("seq_len", "dim_process"):
+        values = rows.scalars.get(name, np.array([1]))
+        if values.dtype.kind not in "iuf" or not (np.isfinite(values).all() and (values >= 0).all()):
+            raise request.error(f"{name} is {values[:3].tolist()}...; expected whole numbers")
     if "seq_len" in rows.scalars:
         wrong = rows.scalars["seq_len"] != rows.lengths
         if wrong.any():

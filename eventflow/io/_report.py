@@ -65,7 +65,7 @@ class ReadReport:
     def warn(self) -> None:
         """Say it aloud if rows were left out."""
         if self.skipped:
-            warnings.warn(ReadWarning(self), stacklevel=4)
+            warnings.warn(ReadWarning(self), stacklevel=3)
 
 
 def refuse(path: Path, message: str) -> InputError:

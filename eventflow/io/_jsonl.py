@@ -1,0 +1,82 @@
+"""Logs with one JSON object a line (or one list of objects): ``{"key": "user-7", "t": 12.5, "mark": 3}``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from eventflow.events import Events
+from eventflow.io._json import read_text
+from eventflow.io._log import LogCollector
+from eventflow.io._names import make_chunk, resolve, wanted
+from eventflow.io._request import Request
+from eventflow.io._text import lines
+
+_CHUNK = 1 << 16
+
+
+def read(request: Request) -> Events:
+    """Events from a JSONL file; the columns are the objects' names."""
+    collector: LogCollector | None = None
+    settled, early = request, []
+    batch: list[tuple[int, dict[str, Any]]] = []
+    for row, record, fault in _records(request):
+        if fault:
+            if collector is None:
+                early.append((row, fault))
+            else:
+                collector.bad_row(row, "", fault)
+            continue
+        batch.append((row, record))
+        if len(batch) == _CHUNK:
+            settled, collector = _feed(settled, collector, batch, early)
+            batch, early = [], []
+    if batch or collector is None:
+        collector = _feed(settled, collector, batch, early)[1]
+    return collector.events()
+
+
+def _feed(
+    request: Request, collector: LogCollector | None, batch: list[tuple[int, dict[str, Any]]],
+    early: list[tuple[int, str]],
+) -> tuple[Request, LogCollector]:  # fmt: skip
+    if collector is None:
+        if batch:
+            names = dict.fromkeys(name for _, record in batch for name in record)
+            request = resolve(request, {name: [record.get(name) for _, record in batch[:100]] for name in names})
+        collector = LogCollector(request)
+        for row, fault in early:
+            collector.bad_row(row, "", fault)
+    if batch:
+        names = wanted(request.columns, batch[0][1])
+        cells = {name: [record.get(name) for _, record in batch] for name in names}
+        collector.add(make_chunk(request.columns, np.array([row for row, _ in batch]), cells))
+    return request, collector
+
+
+def _records(request: Request) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """(line, object, what is wrong with it)."""
+    for number, line in lines(request):
+        if not line.strip():
+            continue
+        if number == 1 and line.lstrip().startswith("["):
+            yield from _list(request)
+            return
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            yield number, {}, f"not valid JSON ({error})"
+            continue
+        yield number, record, "" if isinstance(record, dict) else f"{line[:40]!r} is no JSON object"
+
+
+def _list(request: Request) -> Iterator[tuple[int, dict[str, Any], str]]:
+    try:
+        records = json.loads(read_text(request))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise request.error(f"not valid JSON ({error}); is the file cut off?") from None
+    for number, record in enumerate(records, 1):
+        yield number, record, "" if isinstance(record, dict) else f"{str(record)[:40]!r} is no JSON object"

@@ -1,0 +1,110 @@
+"""Which columns of a log are key, time and mark: as declared, by our own names, or a guess for error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from eventflow.events._events import Array
+from eventflow.io._cells import Cells, as_strings, pc
+from eventflow.io._columns import LogColumns
+from eventflow.io._log import Chunk
+from eventflow.io._request import Request
+from eventflow.io._times import looks_like_time, suggest_format
+
+#: The column names of our own files.
+KEY, TIME, MARK = "key", "t", "mark"
+_TIME_WORDS = ("timestamp", "time", "date", "datetime", "created", "start")
+_KEY_WORDS = ("case", "user", "session", "client", "customer", "account", "key", "host", "ip", "sequence", "seq", "id")
+_MARK_WORDS = ("activity", "mark", "event", "type", "action", "category", "label", "kind", "url", "status", "name")
+
+
+def parts(name: str, known: Iterable[str]) -> list[str]:
+    """The columns that ``name`` stands for: itself, or a and b for ``a+b``."""
+    return [name] if "+" not in name or name in known else [part.strip() for part in name.split("+")]
+
+
+def wanted(columns: LogColumns, known: Iterable[str]) -> list[str]:
+    """All columns that are needed, each once."""
+    names = [name for name in (columns.key, columns.time, columns.mark, *columns.numeric) if name is not None]
+    return list(dict.fromkeys(part for name in names for part in parts(name, known)))
+
+
+def make_chunk(columns: LogColumns, rows: Array, cells: Mapping[str, Cells]) -> Chunk:
+    """The cells of some rows as a chunk, with key, time and mark in their places."""
+    assert columns.time is not None
+    key, mark = (None if name is None else _joined(name, cells) for name in (columns.key, columns.mark))
+    return Chunk(rows, cells[columns.time], key, mark, {name: cells[name] for name in columns.numeric})
+
+
+def _joined(name: str, cells: Mapping[str, Cells]) -> Cells:
+    names = parts(name, cells)
+    if len(names) == 1:
+        return cells[name]
+    return pc.binary_join_element_wise(*(as_strings(cells[part]) for part in names), " ")
+
+
+def resolve(request: Request, sample: dict[str, Cells]) -> Request:
+    """The request with its columns settled: declared and there, or those of our own files (``key``, ``t``, ``mark``).
+
+    ``sample`` is the head of each column. A lenient request (the info page) takes the guess and says so.
+    """
+    columns, names = request.columns, list(sample)
+    declared = wanted(columns, names)
+    for name in declared:
+        request.column(name, names)
+    if columns.time is not None:
+        return request
+    if TIME in names and not declared:
+        own = {"key": KEY if KEY in names else None, "mark": MARK if MARK in names else None}
+        others = tuple(name for name in names if name not in (KEY, TIME, MARK))
+        if others:
+            request.report.notes.append(
+                f"columns left out: {', '.join(others)} (numbers can be kept with numeric=(...))"
+            )
+        return replace(request, columns=replace(columns, time=TIME, **own))
+    guessed = guess(sample, columns)
+    line = _line(guessed)
+    if request.lenient and guessed.time is not None:
+        request.report.notes.append(f"columns guessed from their names and contents; to choose, write {line}")
+        return replace(request, columns=guessed)
+    raise request.error(f"which column is the time? Columns: {', '.join(names)}. Write: columns={line}")
+
+
+def guess(sample: dict[str, Cells], columns: LogColumns) -> LogColumns:
+    """Columns by their names, and the time by its contents."""
+    names = list(sample)
+    dated = [name for name in names if looks_like_time(sample[name])]
+    time = _by_words(dated, _TIME_WORDS) or (dated[0] if dated else _by_words(names, _TIME_WORDS))
+    rest = [name for name in names if name != time]
+    key = columns.key or _by_words(rest, _KEY_WORDS)
+    mark = columns.mark or _by_words([name for name in rest if name != key], _MARK_WORDS)
+    pattern = columns.time_format
+    if pattern == "auto" and time is not None and time in dated:
+        pattern = _pattern(sample[time])
+    return replace(columns, key=key, time=time, mark=mark, time_format=pattern)
+
+
+def _by_words(names: list[str], words: tuple[str, ...]) -> str | None:
+    for word in words:
+        for name in names:
+            if word == name.lower() or (len(word) > 2 and word in name.lower()) or name.lower().endswith(f"_{word}"):
+                return name
+    return None
+
+
+def _pattern(cells: Cells) -> str:
+    held = cells if isinstance(cells, list) else []
+    first = next((cell for cell in held if isinstance(cell, str) and cell.strip()), None)
+    if first is None or first[:4].isdigit() and first[4:5] in "-/":
+        return "auto"
+    return suggest_format(first) or "auto"
+
+
+def _line(columns: LogColumns) -> str:
+    said = [f"{name}={value!r}" for name in ("key", "time", "mark") if (value := getattr(columns, name)) is not None]
+    if columns.time is None:
+        said.insert(0, "time='...'")
+    if columns.time_format != "auto":
+        said.append(f"time_format={columns.time_format!r}")
+    return f"LogColumns({', '.join(said)})"

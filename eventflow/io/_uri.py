@@ -1,0 +1,193 @@
+"""Where a live stream comes from and where it goes: ``open_source(uri)`` and ``open_sink(uri)``.
+
+    -                   stdin / stdout, JSON lines
+    path.jsonl          JSON lines (also .ndjson, .txt, and pipes and devices of any name)
+    path.csv            a header and one event a row (also .tsv)
+    path.parquet        one event a row
+    tcp://host:port     JSON lines. A source listens there for one producer (and ends when it closes); a sink connects
+                        to a consumer that listens. tcp://host:port?resume=1: see below
+
+A source's **position** is plain data: what has been handed out so far, with a checksum of the last line. After
+``seek(position)`` it goes on behind that line. Regular files (``< file`` too) jump there; a pipe or a producer must send
+the same stream from its beginning, which is skipped up to the position and checked. With ``?resume=1`` a tcp source
+instead tells its producer, in one JSON line, its position (``{"offset": bytes, "line": lines, ...}``), and expects it to
+continue from there; the producer must read that line.
+
+A sink is **rewindable** if what was written after a position can be taken back: files, and stdout redirected to a file
+(with ``>>``; ``>`` would empty it before a resumed run). A pipe or a socket is not: what it was sent is gone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import parse_qsl, urlsplit
+
+from eventflow.errors import InputError, did_you_mean
+
+#: What a position is: plain data that json can hold.
+Position = dict[str, Any]
+
+LINES = (".jsonl", ".ndjson", ".txt")
+TABLES = (".csv", ".tsv", ".parquet")
+_ELSEWHERE = {
+    "udp": "datagrams are lost and reordered without notice: put a tcp or file source behind your receiver",
+    "kafka": "not built yet. Write: kcat -C -b HOST -t TOPIC -o beginning | eventflow stream --source - ...",
+    "redis": "not built yet. Write a reader that prints JSON lines, and pipe it: reader | eventflow stream --source - ...",
+    "file": "write the path itself",
+}
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Lines of a stream, handed out in chunks. :func:`eventflow.testing.check_source` states the laws."""
+
+    name: str
+
+    @property
+    def position(self) -> Position:
+        """Behind the last line handed out."""
+        ...
+
+    def read(self, limit: int, timeout: float | None = None) -> list[bytes] | None:
+        """The next lines without their newline, at most ``limit``, as soon as there is one; [] when none came within
+        ``timeout`` seconds (None: wait); None at the end of the stream."""
+        ...
+
+    def seek(self, position: Position) -> None:
+        """Go on behind ``position``; before the first read only. :class:`InputError` if this is another stream."""
+        ...
+
+    def close(self) -> None:
+        """Release files and sockets."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where lines go, in order."""
+
+    name: str
+    #: True if ``truncate`` takes back what was written behind a position.
+    rewindable: bool
+
+    @property
+    def position(self) -> Position:
+        """Behind the last line written."""
+        ...
+
+    def truncate(self, position: Position | None) -> None:
+        """Before the first write: go on behind ``position``, taking back what lies there; None begins a new run."""
+        ...
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Append lines (without newline), visible to readers at once."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything written is on disk (where there is one)."""
+        ...
+
+    def finish(self) -> None:
+        """The stream is complete: no line will follow."""
+        ...
+
+    def close(self) -> None:
+        """Release files and sockets."""
+        ...
+
+
+def open_source(uri: str, *, words: bool = False) -> Source:
+    """The source behind ``uri`` (see the module). ``words``: cells of a table's ``mark`` are words, numbers or not."""
+    if uri == "-":
+        from eventflow.io._uri_lines import LineSource
+
+        return LineSource(0, "stdin")
+    if "://" in uri:
+        from eventflow.io._uri_tcp import TcpSource
+
+        host, port, options = _tcp(uri, ("resume",))
+        return TcpSource(host, port, resume=options.get("resume", "0") == "1")
+    path = Path(uri)
+    _check_readable(path)
+    if path.suffix.lower() in TABLES and path.is_file():
+        from eventflow.io import _uri_tables as tables
+
+        if path.suffix.lower() == ".parquet":
+            return tables.ParquetSource(path, words=words)
+        return tables.CsvSource(path, words=words)
+    from eventflow.io._uri_lines import LineSource
+
+    return LineSource(os.open(path, os.O_RDONLY), str(path), owned=True)
+
+
+def open_sink(uri: str) -> Sink:
+    """The sink behind ``uri`` (see the module). Nothing is created or emptied before ``truncate`` or ``write``."""
+    from eventflow.io import _uri_sinks as sinks
+
+    if uri == "-":
+        regular = stat.S_ISREG(os.fstat(1).st_mode)
+        return sinks.FileSink.of_stdout() if regular else sinks.PipeSink(lambda: 1, "stdout")
+    if "://" in uri:
+        from eventflow.io._uri_tcp import TcpSink
+
+        host, port, _ = _tcp(uri, ())
+        return TcpSink(host, port)
+    path = Path(uri)
+    _check_writable(path)
+    if path.exists() and not path.is_file():
+        return sinks.PipeSink(lambda: os.open(path, os.O_WRONLY), str(path), owned=True)
+    kinds = {".csv": sinks.CsvSink, ".tsv": sinks.CsvSink, ".parquet": sinks.ParquetSink}
+    return kinds.get(path.suffix.lower(), sinks.FileSink)(path)
+
+
+def _tcp(uri: str, known: Sequence[str]) -> tuple[str, int, dict[str, str]]:
+    parts = urlsplit(uri)
+    if parts.scheme in _ELSEWHERE:
+        raise InputError(f"{uri}: {_ELSEWHERE[parts.scheme]}")
+    if parts.scheme != "tcp":
+        raise InputError(f"{uri}: unknown scheme {parts.scheme!r}; expected -, a path, or tcp://host:port")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None or parts.path not in ("", "/"):
+        raise InputError(f"{uri}: expected tcp://host:port with a port in 0..65535, as in tcp://127.0.0.1:9000")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name, value in options.items():
+        if name not in known or value not in ("0", "1"):
+            raise InputError(f"{uri}: option {name}={value}; {did_you_mean(name, [f'{k}=1' for k in known])}")
+    return parts.hostname or "127.0.0.1", port, options
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a file, -, or tcp://host:port")
+    if not path.exists():
+        nearby = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, nearby, n=1)
+        hint = f"did you mean {path.parent / close[0]}?" if close else f"{path.parent} holds {len(nearby)} other names"
+        raise InputError(f"source {path} does not exist; {hint}")
+    if path.is_file() and path.suffix.lower() not in LINES + TABLES:
+        raise InputError(
+            f"source {path}: suffix {path.suffix!r}; expected one of {', '.join(LINES + TABLES)}. "
+            f"If it holds JSON lines, write: --source - < {path}"
+        )
+    if not os.access(path, os.R_OK):
+        raise InputError(f"source {path} may not be read by this user")
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"sink {path} is a folder; expected a file in it, -, or tcp://host:port")
+    if not path.parent.is_dir():
+        raise InputError(f"sink {path}: the folder {path.parent} does not exist. Write: mkdir -p {path.parent}")
+    special = path.exists() and not path.is_file()
+    if not special and path.suffix.lower() not in LINES + TABLES:
+        raise InputError(f"sink {path}: suffix {path.suffix!r}; expected one of {', '.join(LINES + TABLES)}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"sink {path} may not be written by this user")
