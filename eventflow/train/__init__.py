@@ -1,1 +1,25 @@
-"""train."""
+"""Training on Lightning: the only room that imports it, and only when one of its classes is first touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eventflow.train._command import command as command
+
+if TYPE_CHECKING:
+    from eventflow.train._data import EventData as EventData
+    from eventflow.train._loader import EventLoader as EventLoader
+    from eventflow.train._task import NetworkCallable as NetworkCallable
+    from eventflow.train._task import PointProcessTask as PointProcessTask
+
+__all__ = ["EventData", "EventLoader", "NetworkCallable", "PointProcessTask", "command"]
+
+_HOME = {"EventData": "_data", "EventLoader": "_loader", "NetworkCallable": "_task", "PointProcessTask": "_task"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"eventflow.train.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

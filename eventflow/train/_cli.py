@@ -1,0 +1,236 @@
+"""``eventflow fit | validate | test | predict``: LightningCLI, with our defaults, run folders and messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as L
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from eventflow.errors import InputError, did_you_mean, require
+from eventflow.train._command import RUN_VARIABLE
+from eventflow.train._data import EventData
+from eventflow.train._keys import KeyCheck
+from eventflow.train._references import Source, run_folder
+from eventflow.train._report import prediction_file, report_text, test_report, write_predictions
+from eventflow.train._run import EpochTable, new_run_folder, write_whole
+from eventflow.train._task import PointProcessTask, read_checkpoint
+
+MONITOR = "val/nll_per_event"
+
+
+class Parser(LightningArgumentParser):
+    """Raises :class:`InputError` in one line instead of printing the usage and exiting."""
+
+    words: list[str] = []
+    known: set[str] = set()
+
+    def error(self, message: Any, ex: Exception | None = None) -> NoReturn:
+        """Called by jsonargparse with what is wrong."""
+        if isinstance(ex, InputError):
+            raise ex
+        text = " ".join(str(message).split())
+        for word in Parser.words:  # the flag that it speaks of, by its last name
+            flag = word.partition("=")[0]
+            last = flag.lstrip("-").rpartition(".")[2]
+            if flag.startswith("--") and (f"'{last}'" in text or f"arguments: {flag}" in text):
+                names = self.known | {option.lstrip("-") for option in self._option_string_actions}
+                whole = flag.lstrip("-") if "unrecognized" in text else last
+                raise InputError(f"{flag}: unknown key {last!r}; {did_you_mean(whole, names)}")
+        raise InputError(text.replace("<class '", "'"))
+
+
+class SaveConfig(SaveConfigCallback):
+    """config.yaml in the run folder; a resumed run keeps the first one and adds config.resumed-<n>.yaml."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Any, **kwargs: Any) -> None:
+        again = config.clone()
+        again["out"] = None
+        again["ckpt_path"] = None
+        super().__init__(parser, again, **kwargs)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Called by Lightning before training starts."""
+        if stage == "fit":
+            resumed = len(list(Path(trainer.default_root_dir).glob("config*.yaml")))
+            if resumed and trainer.is_global_zero:
+                self.config_filename = f"config.resumed-{resumed}.yaml"
+            super().setup(trainer, pl_module, stage)
+
+
+class TrainCLI(LightningCLI):
+    """One command, from its arguments to its run folder."""
+
+    def __init__(self, command: str, words: list[str], sources: list[Source]) -> None:
+        self.words, self.sources = [command, *words], sources
+        self.folder: Path | None = None
+        super().__init__(
+            L.LightningModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            seed_everything_default=0,
+            trainer_defaults={
+                "max_epochs": 100, "num_sanity_val_steps": 0, "enable_model_summary": False,
+                "use_distributed_sampler": False, "devices": 1, "log_every_n_steps": 1,
+            },  # fmt: skip
+            parser_class=Parser,
+            parser_kwargs={"prog": "eventflow", "allow_abbrev": False} | {
+                name: {"allow_abbrev": False} for name in self.subcommands()
+            },
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )  # fmt: skip
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What the data tells the model, and the callbacks that every run has."""
+        parser.link_arguments("data.num_marks", "model.init_args.num_marks", apply_on="instantiate")
+        parser.link_arguments("data.time_scale", "model.init_args.time_scale", apply_on="instantiate")
+        parser.add_argument("--out", type=str | None, default=None, help="Run folder of fit, output file of predict.")
+        parser.add_argument("--tensorboard", type=bool, default=False, help="Write TensorBoard files too (extra viz).")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "early_stopping.monitor": MONITOR, "early_stopping.patience": 10, "checkpoint.monitor": MONITOR,
+                "checkpoint.filename": "best", "checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True,
+            }
+        )  # fmt: skip
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Refuse unknown keys of the files, then parse."""
+        sub = self._subcommand_parsers[self.words[0]]
+        flags = [flag[2:] for flag in sub._option_string_actions if flag.startswith("--")]
+        check = KeyCheck()
+        for source in self.sources:
+            where = f"{source.name}: "
+            if source.kind == "config":
+                check.known(source.content, {flag.split(".")[0] for flag in flags} - {"help", "print_config"}, where)
+                for key in ("trainer", "early_stopping", "checkpoint"):
+                    known = [flag[len(key) + 1 :] for flag in flags if flag.startswith(f"{key}.")]
+                    check.known(source.content.get(key) or {}, known, f"{where}{key}")
+            check.walk(source.content, where)
+        Parser.words, Parser.known = self.words, check.seen
+        self.config = parser.parse_args(self.words)
+
+    # -- the run --------------------------------------------------------------------------------------------------
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; an :class:`InputError` of theirs comes through as it was raised."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a constructor raises
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__ or cause.__context__
+            raise cause or error from None
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer; for fit with its run folder, callbacks and tables."""
+        given = self._get(self.config_init, "trainer")
+        bar = given.get("enable_progress_bar") is not False and sys.stdout.isatty()
+        if self.subcommand != "fit":
+            plain = {"logger": False, "devices": 1, "callbacks": None, "enable_progress_bar": bar}
+            return self._instantiate_trainer({**given, **plain}, [])
+        self.folder = self._run_folder()
+        checkpoint = self._get(self.config_init, "checkpoint")
+        if checkpoint.dirpath is None:
+            checkpoint.dirpath = str(self.folder / "checkpoints")
+        self.trainer_defaults["callbacks"] = [RichProgressBar()] if bar else []
+        return super().instantiate_trainer(
+            default_root_dir=str(self.folder), logger=self._loggers(given.get("logger")), enable_progress_bar=bar
+        )
+
+    def _loggers(self, given: Any) -> list[Logger]:
+        assert self.folder is not None
+        loggers: list[Logger] = [EpochTable(self.folder / "metrics.csv", lines=not sys.stdout.isatty())]
+        if self._get(self.config, "tensorboard"):
+            require("tensorboard", "viz")
+            loggers.append(TensorBoardLogger(self.folder, name="", version="tensorboard"))
+        if given in (None, True, False):
+            return loggers
+        return loggers + (given if isinstance(given, list) else [given])
+
+    def _run_folder(self) -> Path:
+        if RUN_VARIABLE in os.environ:  # this process was started by a run: same folder
+            return Path(os.environ[RUN_VARIABLE])
+        out, resumed = self._get(self.config, "out"), self._get(self.config, "ckpt_path")
+        if resumed is not None and out is None and Path(resumed).name == "last.ckpt":
+            if (folder := run_folder(Path(resumed))) is not None:
+                return folder
+        return new_run_folder(f"{title(self.model)}-{title(self.datamodule)}", out)
+
+    def before_fit(self) -> None:
+        """Refuse the checkpoint of another model before anything is written; take the folder."""
+        assert self.folder is not None
+        self._check_checkpoint()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.environ[RUN_VARIABLE] = str(self.folder)
+
+    def after_fit(self) -> None:
+        """Say where everything lies, and what to write next."""
+        best = self.trainer.checkpoint_callback
+        if self.trainer.is_global_zero and isinstance(best, ModelCheckpoint) and best.best_model_score is not None:
+            print(f"best {best.monitor} {float(best.best_model_score):.4f}: {best.best_model_path}")
+            print(f"next: eventflow test --ckpt_path {self.folder}")
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def validate(self, **kwargs: Any) -> None:
+        """Score the validation split with a checkpoint; prints one line."""
+        self._check_checkpoint()
+        numbers = self.trainer.validate(**{**kwargs, "verbose": False})[0]
+        print("  ".join(f"{name} {value:.6f}" for name, value in numbers.items()))
+
+    def test(self, **kwargs: Any) -> None:
+        """Score the test split with a checkpoint: one table, and metrics.json in the run folder."""
+        self._check_checkpoint()
+        self.trainer.test(**{**kwargs, "verbose": False})
+        if isinstance(self.model, PointProcessTask) and isinstance(self.datamodule, EventData):
+            path = self._checkpoint_path()
+            report = test_report(self.model, self.datamodule, config=self._config_data(), checkpoint=path)
+            print(report_text(report))
+            target = (run_folder(path) or path.parent) / "metrics.json"
+            write_whole(target, json.dumps(report, indent=1) + "\n")
+            print(f"written: {target}")
+
+    def predict(self, **kwargs: Any) -> None:
+        """One row per scored event of the test split, into a parquet or JSON lines file."""
+        path = self._checkpoint_path()
+        out = self._get(self.config, "out") or (run_folder(path) or path.parent) / "predictions.parquet"
+        target = prediction_file(Path(out))
+        self._check_checkpoint()
+        parts = self.trainer.predict(**{**kwargs, "return_predictions": True})
+        print(f"written: {write_predictions(target, parts or [])}")
+
+    def _checkpoint_path(self) -> Path:
+        return Path(self._get(self.config, "ckpt_path"))
+
+    def _check_checkpoint(self) -> None:
+        """Refuse the checkpoint of another model; one of this model and other data brings its own time scale along."""
+        if self._get(self.config, "ckpt_path") is None or not isinstance(self.model, PointProcessTask):
+            return
+        path = self._checkpoint_path()
+        content = read_checkpoint(path)
+        if self.subcommand != "fit":
+            self.model.adopt_time_scale(content)
+        self.model.check(content, str(path))
+
+    def _config_data(self) -> dict[str, Any]:
+        """What was asked for, as plain data, without the trainer's machinery."""
+        sub = self._subcommand_parsers[str(self.subcommand)]
+        plain = yaml.safe_load(sub.dump(self.config[str(self.subcommand)], skip_none=True, format="yaml"))
+        return {key: plain[key] for key in ("seed_everything", "data", "model") if key in plain}
+
+
+def title(part: Any) -> str:
+    """What run folders call a model or a dataset."""
+    return str(getattr(part, "title", type(part).__name__.lower()))

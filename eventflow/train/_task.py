@@ -1,0 +1,205 @@
+"""Maximum likelihood training of a point process on Lightning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Protocol
+from zipfile import BadZipFile
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eventflow.errors import InputError
+from eventflow.events import PaddedBatch, Schema
+from eventflow.tpp import PointProcess, checkpoint_entry
+from eventflow.train._evaluate import Score, prediction_columns
+from eventflow.train._loader import EventLoader
+
+
+class NetworkCallable(Protocol):
+    """A class of point processes and its arguments, but for the two that the data supplies."""
+
+    def __call__(self, num_marks: int, time_scale: float) -> PointProcess:
+        """The point process for data with ``num_marks`` kinds of event and this mean gap."""
+        ...
+
+
+class PointProcessTask(L.LightningModule):
+    """Fits a point process by maximum likelihood: the loss is the negative log-likelihood (nats) per scored event.
+
+    The sum over a step's sequences, survival to the end of each span included, is divided by the scored events of the
+    step over all processes: k processes take the gradient of one process with k times the batch. Logged each epoch, for
+    training (while the weights move) and validation (after the epoch): ``train/nll_per_event``, ``val/nll_per_event``.
+
+    Args:
+        network: the point process, as class_path and init_args; ``num_marks`` and ``time_scale`` come from the data.
+        num_marks: K, linked from the data.
+        time_scale: mean gap of the training data, linked from the data.
+        optimizer: as class_path and init_args.
+    """
+
+    def __init__(
+        self, network: NetworkCallable, *, num_marks: int, time_scale: float = 1.0,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._network = network
+        self.model = network(num_marks=num_marks, time_scale=time_scale)
+        self._optimizer = optimizer
+        self._sums = torch.zeros(2, dtype=torch.float64)
+        self._rng: list[Tensor] | None = None
+
+    @property
+    def title(self) -> str:
+        """What run folders call it."""
+        return type(self.model).__name__.lower()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over all weights."""
+        return self._optimizer(self.model.parameters())
+
+    # -- training -------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: PaddedBatch, batch_idx: int) -> Tensor:
+        """nll per scored event of the step over all processes, times their number (DDP divides by it again)."""
+        nll, scored = self._count(batch)
+        everywhere = self.trainer.strategy.reduce(scored, reduce_op="sum")
+        return nll * (self.trainer.world_size / everywhere.clamp_min(1))
+
+    def on_train_epoch_start(self) -> None:
+        """A new epoch, a new mean."""
+        self._sums = torch.zeros(2, dtype=torch.float64)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean."""
+        self._log_mean("train/nll_per_event")
+
+    # -- validation -----------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Put the training sums aside."""
+        self._training_sums, self._sums = self._sums, torch.zeros(2, dtype=torch.float64)
+
+    def validation_step(self, batch: PaddedBatch, batch_idx: int) -> None:
+        """Add a batch to the mean."""
+        self._count(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over the split; exact whatever the batch size and the number of processes."""
+        self._log_mean("val/nll_per_event")
+        self._sums = self._training_sums
+
+    def _count(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+        nll, scored = -self.model.log_prob(batch).sum(), batch.scored.sum()
+        self._sums = self._sums.to(nll.device) + torch.stack([nll.detach().double(), scored.double()])
+        return nll, scored
+
+    def _log_mean(self, name: str) -> None:
+        total, scored = self.trainer.strategy.reduce(self._sums.to(self.device, copy=True), reduce_op="sum").tolist()
+        self.log(name, total / scored if scored else float("nan"), prog_bar=True, sync_dist=True)
+
+    # -- judging, in float64 --------------------------------------------------------------------------------------
+
+    def on_test_start(self) -> None:
+        """Weights in float64, sums at zero."""
+        self._trained_dtype = self.model.dtype
+        self.double()
+        self.score = Score()
+
+    def test_step(self, batch: PaddedBatch, batch_idx: int) -> None:
+        """Add a batch to ``self.score``."""
+        self.score.add(self.model, batch)
+
+    def on_test_end(self) -> None:
+        """Weights as they were."""
+        self.to(self._trained_dtype)
+
+    def on_predict_start(self) -> None:
+        """Weights in float64."""
+        self._trained_dtype = self.model.dtype
+        self.double()
+
+    def predict_step(self, batch: PaddedBatch, batch_idx: int) -> dict[str, NDArray[Any]]:
+        """Columns of the scored events of a batch of an :class:`EventLoader`, in its order."""
+        loader = self.trainer.predict_dataloaders
+        assert isinstance(loader, EventLoader)
+        return prediction_columns(self.model, batch, loader.events, loader.share(loader.plan()[batch_idx]))
+
+    def on_predict_end(self) -> None:
+        """Weights as they were."""
+        self.to(self._trained_dtype)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model without Lightning, and the state of torch's generators of every process."""
+        data = getattr(self.trainer, "datamodule", None)
+        schema = getattr(data, "schema", None) or Schema(num_marks=self.model.num_marks)
+        checkpoint["eventflow"] = checkpoint_entry(self.model, schema, getattr(data, "start", None))
+        states = self.trainer.strategy.all_gather(_rng_state(self.device).to(self.device))
+        checkpoint["rng"] = list(states.cpu().reshape(self.trainer.world_size, -1))
+        checkpoint["train_sums"] = self._sums.clone()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model; keep what training needs to go on exactly as it would have."""
+        self.check(checkpoint)
+        self._rng = checkpoint.get("rng")
+        self._sums = checkpoint.get("train_sums", self._sums).clone()
+
+    def on_train_start(self) -> None:
+        """Continue torch's random numbers where the checkpoint left them."""
+        if self._rng is not None and len(self._rng) == self.trainer.world_size:
+            _set_rng_state(self._rng[self.trainer.global_rank].cpu(), self.device)
+        self._rng = None
+
+    def adopt_time_scale(self, checkpoint: dict[str, Any]) -> None:
+        """Before judging: think in the time unit of the checkpoint, whose training data may have been another."""
+        args = (checkpoint.get("eventflow") or {}).get("init_args", {})
+        if "time_scale" in args and "time_scale" in self.model.init_args:
+            self.model = self._network(num_marks=self.model.num_marks, time_scale=args["time_scale"])
+
+    def check(self, checkpoint: dict[str, Any], name: str = "the checkpoint") -> None:
+        """Raise :class:`InputError` if the checkpoint holds another model than this one."""
+        entry = checkpoint.get("eventflow")
+        if entry is None:
+            raise InputError(f"{name} was not written by eventflow: it has no 'eventflow' entry")
+        here, there = self.model.class_path, entry["class_path"]
+        if here != there:
+            raise InputError(f"{name} holds a {there}; this run's model is a {here}. Give the model it was trained as")
+        seen, expected = entry["init_args"], self.model.init_args
+        other = [k for k in sorted({*seen, *expected}) if seen.get(k) != expected.get(k)]
+        if other:
+            pairs = "; ".join(f"{k} is {seen.get(k)!r} there, {expected.get(k)!r} here" for k in other)
+            raise InputError(f"{name} holds a {there} with other arguments or of other data: {pairs}")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as plain data and tensors, on the CPU; nothing in the file is executed.
+
+    Raises:
+        InputError: it is not a checkpoint, or is truncated.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a checkpoint, or is truncated ({first})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a torch file, but not a checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def _rng_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_rng_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
