@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from eventflow.nn._cell import Cell as Cell
-from eventflow.nn._cell import LinearCell as LinearCell
 from eventflow.nn._cell import fold as fold
 from eventflow.nn._cell import map_state as map_state
 from eventflow.nn._cell import state_leaves as state_leaves
 from eventflow.nn._cell import where_state as where_state
+from eventflow.nn._ctlstm import CTLSTM as CTLSTM
+from eventflow.nn._ctlstm import CTLSTMState as CTLSTMState
+from eventflow.nn._heads import SoftplusIntensity as SoftplusIntensity
+from eventflow.nn._linear import LinearCell as LinearCell
+from eventflow.nn._projected import ProjectedCell as ProjectedCell
+from eventflow.nn._rnn import GRU as GRU
+from eventflow.nn._rnn import LSTM as LSTM
+from eventflow.nn._rnn import RNN as RNN
+from eventflow.nn._rnn import HiddenState as HiddenState
+from eventflow.nn._rnn import LSTMState as LSTMState
+from eventflow.nn._ssm import Affine as Affine
+from eventflow.nn._ssm import DiagSSM as DiagSSM
+from eventflow.nn._ssm import DiagState as DiagState

@@ -43,7 +43,7 @@ def where_state(condition: Tensor, yes: Any, no: Any) -> Any:
 
 
 class Cell(nn.Module, Generic[S]):
-    """A hybrid system. Subclasses write ``init``, ``evolve``, ``update``, ``read`` (and a faster ``scan``: same numbers).
+    """A hybrid system. Subclasses write ``init``, ``evolve``, ``update``, ``read`` (and may write a faster ``scan``).
 
     The state is a value: it goes in as an argument and comes out as a result, and is never kept on ``self``.
     Constructors are ``(input_size, hidden_size, *, ...)``.
@@ -122,23 +122,3 @@ def fold(
     if not states:
         return map_state(lambda leaf: leaf[:, None][:, :0], now), now
     return map_state(lambda *leaves: torch.stack(leaves, 1), *states), now
-
-
-class LinearCell(Cell[S]):
-    """A cell whose event transitions compose: ``scan`` becomes a parallel prefix scan over ``lift(x, dt)``.
-
-    Laws: ``apply(lift(x, dt), s) == update(evolve(s, dt), x)``; ``compose(a, b)`` is "a, then b":
-    ``apply(compose(a, b), s) == apply(b, apply(a, s))``; ``compose`` is associative.
-    """
-
-    def lift(self, x: Tensor, dt: Tensor) -> Any:
-        """The transition "a silence of dt, then the event x"; leaves (..., ...)."""
-        raise NotImplementedError
-
-    def compose(self, a: Any, b: Any) -> Any:
-        """``a``, then ``b``."""
-        raise NotImplementedError
-
-    def apply(self, m: Any, state: S) -> S:  # type: ignore[override]
-        """The state after transition ``m``."""
-        raise NotImplementedError
