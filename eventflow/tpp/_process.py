@@ -36,12 +36,16 @@ class Prediction(NamedTuple):
     never: Tensor
 
 
+#: (nodes, weights) on [0, 1].
+Rule = tuple[Any, Any]
+
+
 class PointProcess(Recorded, nn.Module):
     """A marked temporal point process that trains in parallel and runs live, one event at a time.
 
     A subclass writes, in units of ``time_scale`` (u = dt / time_scale):
     ``init``, ``_evolve``, ``_update``, ``_intensity``, ``_encode``; and, where it can do better than the defaults,
-    ``_log_intensity``, ``_compensator`` (closed form), ``_bound`` (for thinning), ``_sample``.
+    ``_log_intensity``, ``_log_density``, ``_compensator`` (closed form), ``_bound`` (for thinning), ``_sample``.
     Its state is a NamedTuple whose last field ``elapsed`` (...,) is the time since the last event (or the start) and
     has the state's leading axes.
 
@@ -92,6 +96,11 @@ class PointProcess(Recorded, nn.Module):
     def _log_intensity(self, state: Any, mark: Tensor, u: Tensor) -> Tensor:
         return self._intensity(state, u).gather(-1, mark[..., None])[..., 0].log()
 
+    def _log_density(self, state: Any, mark: Tensor, u: Tensor, rule: Rule | None = None) -> Tensor:
+        """Log-density of an event of ``mark`` a time u ahead; with ``rule``, by that quadrature of the compensator."""
+        silence = self._compensator(state, u) if rule is None else self._integrate(state, u, *rule)
+        return self._log_intensity(state, mark, u) - silence
+
     def _compensator(self, state: Any, u: Tensor) -> Tensor:
         """Integral of the total intensity over [0, u): Gauss-Legendre, nodes graded towards the last event."""
         nodes, weights = gauss_legendre_graded(self.quadrature)
@@ -133,7 +142,7 @@ class PointProcess(Recorded, nn.Module):
     def step(self, state: Any, mark: Tensor, dt: Tensor) -> tuple[Tensor, Any]:
         """One event after a gap ``dt``: its log-density given the past (log lambda_mark - compensator), next state."""
         u = dt / self.time_scale
-        log_prob = self._log_intensity(state, mark, u) - self._compensator(state, u) - math.log(self.time_scale)
+        log_prob = self._log_density(state, mark, u) - math.log(self.time_scale)
         return log_prob, self._update(self._evolve(state, u), mark)
 
     def intensity(self, state: Any, dt: Tensor) -> Tensor:
@@ -221,10 +230,8 @@ class PointProcess(Recorded, nn.Module):
         rows = scored.flatten().nonzero()[:, 0]
         state = map_state(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), left)
         mark, u = batch.mark.flatten()[rows], self._gaps(batch.dt).flatten()[rows]
-        silence = (
-            self._integrate(state, u, *linspace_mean(self.easytpp_points)) if easytpp else self._compensator(state, u)
-        )
-        terms = self._log_intensity(state, mark, u) - silence - math.log(self.time_scale)
+        rule = linspace_mean(self.easytpp_points) if easytpp else None
+        terms = self._log_density(state, mark, u, rule) - math.log(self.time_scale)
         return torch.zeros_like(scored.flatten(), dtype=terms.dtype).index_copy(0, rows, terms).view(scored.shape)
 
     def _easytpp_log_prob(self, batch: PaddedBatch) -> Tensor:
@@ -237,7 +244,8 @@ class PointProcess(Recorded, nn.Module):
 
     def _for(self, state: Any, dt: Tensor) -> Any:
         lead = state.elapsed.shape
-        if dt.shape[: len(lead)] != lead and dt.dim() != len(lead):
+        fits = all(a in (1, b) or b == 1 for a, b in zip(dt.shape, lead, strict=False))
+        if dt.dim() < len(lead) or not fits:
             raise InputError(f"dt is {tuple(dt.shape)}; expected the state's axes {tuple(lead)}, and query axes behind")
         return queried(state, dt.dim() - len(lead))
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from eventflow.nn import CTLSTM, SoftplusIntensity, map_state
-from eventflow.ops.ctlstm import ctlstm_compensator, ctlstm_intensity
+from eventflow.ops.ctlstm import ctlstm_compensator, ctlstm_intensity, ctlstm_log_prob
+from eventflow.ops.quadrature import gauss_legendre_graded
+from eventflow.tpp._process import Rule
 from eventflow.tpp.models._history import HistoryProcess, HistoryState
 
 
@@ -62,20 +64,22 @@ class NHP(HistoryProcess):
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
         rows = (*shape[:-1], 1) if state.elapsed.shape[-1:] == (1,) else shape  # one state, many times: a query axis
         queries = u.expand(shape).reshape(math.prod(rows), -1)
-        weight, bias, log_scale = self._head()
-        lam = ctlstm_intensity(self._rows(state, rows), queries, weight, bias, log_scale)
+        lam = ctlstm_intensity(self._rows(state, rows), queries, self._head())
         return lam.reshape(*shape, self.num_marks)
+
+    def _log_density(self, state: HistoryState, mark: Tensor, u: Tensor, rule: Rule | None = None) -> Tensor:
+        rows = self._rows(state, u.shape)
+        rule = rule or gauss_legendre_graded(self.quadrature)
+        return ctlstm_log_prob(rows, u.reshape(-1), mark.reshape(-1), self._head(), rule).reshape(u.shape)
 
     def _integrate(self, state: HistoryState, u: Tensor, nodes: Any, weights: Any) -> Tensor:
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
-        at, by = (torch.tensor(x, dtype=u.dtype, device=u.device) for x in (nodes, weights))
-        weight, bias, log_scale = self._head()
         gaps = u.expand(shape).reshape(-1)
-        return ctlstm_compensator(self._rows(state, shape), gaps, weight, bias, log_scale, at, by).reshape(shape)
+        return ctlstm_compensator(self._rows(state, shape), gaps, self._head(), (nodes, weights)).reshape(shape)
 
     def _bound(self, state: HistoryState, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Every cell coordinate moves monotonically from c to its target, so w_k . h is bounded, coordinate by coordinate,
-        by the larger of its two ends; f_k increases. The bound holds for ever."""
+        """Every cell coordinate moves monotonically from c to its target, so w_k . h is bounded, coordinate by
+        coordinate, by the larger of its two ends; f_k increases. The bound holds for ever."""
         cell = self.cell.evolve(state.cell, state.elapsed + now)
         ends = torch.stack([cell.c, cell.target]).tanh() * cell.out
         terms = ends[:, :, None, :] * self.head.weight
