@@ -1,4 +1,9 @@
-"""The doors: files in every format to :class:`~eventflow.events.Events` and back, and the catalogue of datasets."""
+"""The doors: files in every format to :class:`~eventflow.events.Events` and back, and the catalogue of datasets.
+
+A reader notices things on the way; the info page tells them. ``ReadReport.facts`` may hold ``out_of_order`` (rows
+before their predecessor), ``deltas`` and ``deltas_disagree`` (EasyTPP layout), ``skip_lines`` (lines left out as
+declared) and ``float32:<column>`` (times stored in float32).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,20 @@ from eventflow.io._catalogue import card as card
 from eventflow.io._catalogue import list_datasets as list_datasets
 from eventflow.io._catalogue import load_dataset as load_dataset
 from eventflow.io._columns import LogColumns as LogColumns
+from eventflow.io._commands import data_convert as data_convert
+from eventflow.io._commands import data_info as data_info
+from eventflow.io._commands import data_list as data_list
 from eventflow.io._hub import load_hub as load_hub
+from eventflow.io._info import Info as Info
+from eventflow.io._info import describe as describe
+from eventflow.io._page import render as render
 from eventflow.io._read import read_events as read_events
+from eventflow.io._read import read_with_report as read_with_report
 from eventflow.io._report import ReadReport as ReadReport
 from eventflow.io._report import ReadWarning as ReadWarning
 from eventflow.io._sniff import FORMATS as FORMATS
+from eventflow.io._uri import Sink as Sink
+from eventflow.io._uri import Source as Source
+from eventflow.io._uri import open_sink as open_sink
+from eventflow.io._uri import open_source as open_source
 from eventflow.io._write import write_events as write_events

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from eventflow._assets import ROOT
 from eventflow.errors import InputError, MissingExtraError, did_you_mean
 from eventflow.events import Events, Schema, first_to_last
 from eventflow.io._card import ALIASES, SPLITS, Card, FileRef
-from eventflow.io._read import read_events
+from eventflow.io._read import read_with_report
+from eventflow.io._report import ReadReport
+
+_Loaded: TypeAlias = dict[str, tuple[Events, ReadReport]]
 
 
 def data_folder() -> Path | None:
@@ -50,6 +53,13 @@ def load_dataset(name_or_path: str | PathLike[str], *, splits: Iterable[str] | N
     Raises:
         InputError: if it is found nowhere, with the line to write; if a checksum differs; for an unknown split.
     """
+    return {split: events for split, (events, _) in load_with_reports(name_or_path, splits=splits).items()}
+
+
+def load_with_reports(
+    name_or_path: str | PathLike[str], *, splits: Iterable[str] | None = None
+) -> dict[str, tuple[Events, ReadReport]]:
+    """As :func:`load_dataset`, with what the readers noticed. Splits cut from one file share its report."""
     wanted = list(SPLITS if splits is None else splits)
     for split in wanted:
         if split not in SPLITS:
@@ -81,17 +91,19 @@ def _folder(name_or_path: str | PathLike[str], *, bare: bool = False) -> Path:
     raise InputError(f"no dataset {str(name_or_path)!r}; {did_you_mean(path.name, list_datasets())}")
 
 
-def _load_files(entry: Card, files: dict[str, tuple[Path, FileRef]], wanted: list[str]) -> dict[str, Events]:
+def _load_files(entry: Card, files: dict[str, tuple[Path, FileRef]], wanted: list[str]) -> _Loaded:
     if "all" in files:
-        parts = _split(_read_checked(entry, *files["all"]), entry)
-        return {split: parts[split] for split in wanted}
+        events, report = _read_checked(entry, "all", *files["all"])
+        parts = _split(events, entry)
+        return {split: (parts[split], report) for split in wanted}
     for split in wanted:
         if split not in files:
             raise InputError(f"dataset {entry.name!r} has no split {split!r}; it has {', '.join(files)}")
-    return {split: _read_checked(entry, *files[split]) for split in wanted}
+    return {split: _read_checked(entry, split, *files[split]) for split in wanted}
 
 
-def _read_checked(entry: Card, path: Path, ref: FileRef) -> Events:
+def _read_checked(entry: Card, split: str, path: Path, ref: FileRef) -> tuple[Events, ReadReport]:
+    """One file of a dataset. Rows left out are told, unless the card says how many there are and so many they were."""
     if ref.sha256 is not None:
         digest = sha256(path)
         if digest != ref.sha256:
@@ -99,7 +111,10 @@ def _read_checked(entry: Card, path: Path, ref: FileRef) -> Events:
                 f"{path}: its sha256 is {digest}, the card of {entry.name!r} says {ref.sha256}. It is another release "
                 "or damaged: fetch it again, or read it as it is with read_events(path)"
             )
-    return read_events(path, format=entry.format, columns=entry.columns, schema=entry.schema)
+    events, report = read_with_report(path, format=entry.format, columns=entry.columns, schema=entry.schema)
+    if report.skipped != entry.statistics.get(split, {}).get("skipped", 0):
+        report.warn()
+    return events, report
 
 
 def sha256(path: Path) -> str:
@@ -123,7 +138,7 @@ def _local(refs: object, root: Path | None) -> dict[str, tuple[Path, FileRef]]:
     return found if all(there) else {}
 
 
-def _from_hub(entry: Card, wanted: list[str]) -> dict[str, Events]:
+def _from_hub(entry: Card, wanted: list[str]) -> _Loaded:
     from eventflow.io._hub import load_hub_splits
 
     assert entry.hub is not None
@@ -137,8 +152,8 @@ def _from_hub(entry: Card, wanted: list[str]) -> dict[str, Events]:
     return parts
 
 
-def _warn_other_release(entry: Card, parts: dict[str, Events]) -> None:
-    for split, events in parts.items():
+def _warn_other_release(entry: Card, parts: _Loaded) -> None:
+    for split, (events, _) in parts.items():
         expected = entry.statistics.get(split, {}).get("events")
         if expected is not None and events.num_events != expected:
             warnings.warn(
@@ -172,17 +187,17 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _load_bare(folder: Path, wanted: list[str] | None) -> dict[str, Events]:
+def _load_bare(folder: Path, wanted: list[str] | None) -> _Loaded:
     files = _split_files(folder)
     for split in wanted or ():
         if split not in files:
             raise InputError(
                 f"{folder}: no file for split {split!r}; it has {', '.join(p.name for p in files.values())}"
             )
-    parts = {split: read_events(files[split]) for split in wanted or files}
-    sizes = [events.schema.num_marks or 0 for events in parts.values()]
+    parts = {split: read_with_report(files[split]) for split in wanted or files}
+    sizes = [events.schema.num_marks or 0 for events, _ in parts.values()]
     if len(set(sizes)) > 1:
-        parts = {split: _with_marks(events, max(sizes)) for split, events in parts.items()}
+        parts = {split: (_with_marks(events, max(sizes)), report) for split, (events, report) in parts.items()}
     return parts
 
 

@@ -30,12 +30,12 @@ def load_hub(
         MissingExtraError: if ``datasets`` is not installed.
         InputError: if the hub cannot be reached, or has no such dataset or split.
     """
-    return load_hub_splits(name, [split], columns=columns, schema=schema)[split]
+    return load_hub_splits(name, [split], columns=columns, schema=schema)[split][0]
 
 
 def load_hub_splits(
     name: str, splits: Iterable[str], *, columns: LogColumns | None = None, schema: Schema | None = None
-) -> dict[str, Events]:
+) -> dict[str, tuple[Events, ReadReport]]:
     """Several splits of a hub dataset, with one visit to the hub."""
     whole = _fetch(name)
     found = {}
@@ -50,7 +50,7 @@ def load_hub_splits(
         table = whole[theirs].with_format("arrow")[:]
         if not _easytpp.is_easytpp(table.column_names):
             raise request.error(f"not in the EasyTPP layout: its columns are {', '.join(table.column_names)}")
-        found[split] = _easytpp.from_table(table, request)
+        found[split] = _easytpp.from_table(table, request), report
     return found
 
 

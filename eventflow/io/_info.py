@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,7 +31,8 @@ class Info:
         first, last: earliest and latest time (finite ones). spans: (min, max) of the lengths of the spans.
         length_quantiles: of events a sequence, at ``QUANTILES``. gap_quantiles: of the gaps within sequences.
         mean_gap: of the gaps within sequences, NaN if there are none. gap_mode: (value, share) of the commonest gap.
-        ties: events at the very time of the event before them. duplicates: of these, with the same marks too.
+        ties: events at the very time of the event before them. duplicates: rows with the time and the marks of another
+            row of their sequence.
         backwards: events before the event before them. not_finite: times that are NaN or infinite.
         marks: (mark, count) of the most frequent, in falling order. never_seen: marks of [0, K) without an event.
         outside: events whose mark is not in [0, K). columns: name -> dtype of the other mark columns.
@@ -79,9 +80,7 @@ class Info:
 
 
 def describe(events: Events, *, title: str = "", report: ReadReport | None = None) -> Info:
-    """The facts about ``events``; they need not be valid: unsorted and NaN times and odd marks are counted, not refused."""
-    from dataclasses import replace
-
+    """The facts about ``events``, valid or not: unsorted and NaN times and odd marks are counted, not refused."""
     from eventflow.io._suspicions import suspicions
 
     finite = np.isfinite(events.t) if events.t.dtype == np.float64 else np.ones(len(events.t), dtype=bool)
@@ -115,29 +114,29 @@ def _left_out(report: ReadReport | None) -> str:
     return "" if report is None or not report.skipped else report.text().split("\n" + str(report.path), 1)[0]
 
 
-def inner_gaps(events: Events) -> Array:
-    """(m,) gaps between neighbours within sequences, in t's own dtype; first events have none."""
-    inner = np.ones(events.num_events, dtype=bool)
-    inner[events.offsets[:-1][events.lengths > 0]] = False
-    return np.diff(events.t, prepend=events.t[:1])[inner]
-
-
 def _gaps(events: Events) -> tuple[Array, int, int]:
-    """(finite gaps within sequences, ties, ties with the same marks)."""
+    """(finite gaps within sequences, ties, rows that repeat another one of their sequence)."""
     inner = np.ones(events.num_events, dtype=bool)
     inner[events.offsets[:-1][events.lengths > 0]] = False
     with np.errstate(invalid="ignore"):
         gaps = np.diff(events.t, prepend=events.t[:1])
-    tied = inner & (gaps == 0)
-    doubled = tied.copy()
-    for column in events.marks.values():
-        same = np.zeros(len(tied), dtype=bool)
-        if len(column):
-            equal = column[1:] == column[:-1]
-            same[1:] = equal.reshape(len(equal), -1).all(axis=1)
-        doubled &= same
+    tied = int((inner & (gaps == 0)).sum())
     gaps = gaps[inner].astype(np.float64)
-    return gaps[np.isfinite(gaps)], int(tied.sum()), int(doubled.sum())
+    return gaps[np.isfinite(gaps)], tied, _duplicates(events)
+
+
+def _duplicates(events: Events) -> int:
+    """Rows with the time and the marks of another row of the same sequence."""
+    columns = [column.reshape(len(column), -1).T for column in events.marks.values() if len(column)]
+    rows = [*(part for column in columns for part in column), events.t, events.sequence]
+    if events.num_events < 2:
+        return 0
+    order = np.lexsort(rows)
+    same = np.ones(events.num_events - 1, dtype=bool)
+    for part in rows:
+        ordered = part[order]
+        same &= ordered[1:] == ordered[:-1]
+    return int(same.sum())
 
 
 def _quantiles(values: Array) -> tuple[float, ...]:
@@ -181,14 +180,14 @@ def _marks(events: Events) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]
 
 
 def _grid(events: Events, positive: Array) -> float | None:
-    """The step of which all gaps are multiples (integers, or seconds in a coarser unit); None if there is none > a tick."""
+    """The step of which all gaps are multiples: in ticks, or days, hours, minutes, seconds; None if there is none."""
     if not len(positive):
         return None
     if events.t.dtype == np.int64:
         step = int(np.gcd.reduce(positive.astype(np.int64)))
         return float(step)
     per_second = UNITS[events.schema.unit]
-    candidates = [1.0] if np.isnan(per_second) else [86400 / per_second, 3600 / per_second, 60 / per_second, 1 / per_second]
+    candidates = [1.0] if np.isnan(per_second) else [seconds / per_second for seconds in (86400, 3600, 60, 1)]
     for step in candidates:
         multiples = positive / step
         slack = 4 * np.spacing(np.abs(events.t[np.isfinite(events.t)]).max()) / step + 1e-9 * multiples

@@ -42,7 +42,10 @@ def write(events: Events, path: Path) -> None:
         "keys": None if events.keys is None else events.keys.dtype.str,
     }
     table = pa.table(arrays).replace_schema_metadata({META: json.dumps(about).encode()})
-    repeated = ["key", *(f"{name}.list.element" for name in events.marks)]  # times hardly ever repeat: no dictionary
+    repeated: Any = [
+        "key",
+        *(f"{name}.list.element" for name in events.marks),
+    ]  # times hardly ever repeat: no dictionary
     pq.write_table(table, path, compression="zstd", use_dictionary=repeated)
 
 

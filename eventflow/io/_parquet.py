@@ -60,8 +60,8 @@ def _open(request: Request) -> pq.ParquetFile:
         return pq.ParquetFile(request.path)
     except (pa.ArrowException, OSError) as error:
         raise request.error(
-            f"a parquet file that cannot be opened ({_first_line(error)}); it has {request.path.stat().st_size:,} bytes "
-            "and is probably cut off: copy or download it again"
+            f"a parquet file that cannot be opened ({_first_line(error)}); it has {request.path.stat().st_size:,} "
+            "bytes and is probably cut off: copy or download it again"
         ) from None
 
 

@@ -65,7 +65,7 @@ class _Unpickler(pickle.Unpickler):
         if found is None:
             raise self._request.error(
                 f"refused: this pickle asks for {module_name}.{global_name}. Only containers, numbers and numpy arrays "
-                "are read, since anything else could run code. If you trust it, convert it to parquet with your own tools"
+                "are read, since anything else could run code. If you trust it, convert it to parquet yourself"
             )
         return found
 
