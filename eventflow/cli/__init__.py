@@ -30,7 +30,7 @@ run it live
   stream      one JSON line out per event in    eventflow stream --checkpoint CKPT --source - --sink -
 
 look at data
-  data        list | info | convert             eventflow data info taxi
+  data        list | info | convert | simulate  eventflow data info taxi
 
 measure
   bench       speed, ours against peers         eventflow bench scan
@@ -45,6 +45,7 @@ _DATA = {
     "list": ("eventflow.io", "data_list"),
     "info": ("eventflow.io", "data_info"),
     "convert": ("eventflow.io", "data_convert"),
+    "simulate": ("eventflow.tpp", "data_simulate"),
 }
 _TRAIN = ("fit", "validate", "test", "predict")
 

@@ -1,0 +1,187 @@
+"""Pictures in one house style: learning curves, intensities with events, calibration, bars. Needs the extra ``viz``.
+
+Every function returns a matplotlib figure; :func:`to_svg` makes it part of a page (it follows the page's light or dark
+colours), :func:`to_png` a file. The colours are Okabe and Ito's, which colour-blind readers tell apart, and dashes differ.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eventflow.errors import InputError, require
+
+Array = NDArray[np.float64]
+
+INK, FAINT, PAPER = "#1b1f24", "#8b929b", "#fefefe"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+WIDTH = 5.4  # inches: a phone shows it at its own size, a desktop enlarged
+
+_THEME = {INK: "currentColor", FAINT: "var(--faint)", PAPER: "var(--paper)"}
+_THEME |= {colour: f"var(--series-{i})" for i, colour in enumerate(SERIES)}
+
+_STYLE = {
+    "font.size": 9.5, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.labelsize": 9.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": FAINT,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "lines.linewidth": 1.7,
+    "axes.grid": True, "grid.color": FAINT, "grid.alpha": 0.28, "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "xtick.major.size": 3, "ytick.major.size": 3, "legend.frameon": False, "legend.handlelength": 2.6,
+    "figure.facecolor": "none", "axes.facecolor": "none", "svg.fonttype": "none", "svg.hashsalt": "eventflow",
+    "font.family": "sans-serif",
+}  # fmt: skip
+
+
+@contextmanager
+def house_style() -> Iterator[Any]:
+    """matplotlib's ``pyplot`` under our settings, without a display; the caller's settings come back afterwards."""
+    matplotlib = require("matplotlib", "viz")
+    with matplotlib.rc_context(_STYLE):
+        yield require("matplotlib.figure", "viz")
+
+
+def learning_curve(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, references: Mapping[str, float] | None = None,
+    xlabel: str = "epoch", ylabel: str = "nll per event (nats)",
+) -> Any:  # fmt: skip
+    """Lines over training, name -> (x, y), with horizontal references such as the truth and a trivial baseline."""
+    if not curves:
+        raise InputError("learning_curve: no curve given")
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for i, (name, (x, y)) in enumerate(curves.items()):
+            axes.plot(x, y, color=SERIES[i % 6], ls=DASHES[i % 6], marker="o", ms=2.6, label=name)
+        low, high = axes.get_ylim()
+        for i, (name, value) in enumerate((references or {}).items(), start=len(curves)):
+            axes.axhline(value, color=SERIES[i % 6], ls=DASHES[i % 6], lw=1.4, label=name)
+            low, high = min(low, value), max(high, value)
+        pad = 0.06 * (high - low)
+        axes.set_ylim(low - pad, high + pad)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.legend(loc="upper right")
+    return figure
+
+
+def intensity_over_time(
+    t: ArrayLike, curves: Mapping[str, ArrayLike], *, events: tuple[ArrayLike, ArrayLike], names: Sequence[str],
+    unit: str = "",
+) -> Any:  # fmt: skip
+    """Intensities (n, K) over ``t`` (n,), one panel a mark, with that mark's events as ticks below.
+
+    Args:
+        t: times.
+        curves: name -> (n, K) intensities; the first is drawn thick and pale, as the truth.
+        events: times and marks of the events shown.
+        names: of the K marks.
+        unit: of time, for the labels.
+    """
+    when, which = np.asarray(events[0]), np.asarray(events[1])
+    per = f"events per {unit}" if unit else "events per unit of time"
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 0.7 + 1.45 * len(names)), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(len(names), 1, sharex=True))
+        for k, axes in enumerate(panels):
+            for i, (name, values) in enumerate(curves.items()):
+                first = i == 0 and len(curves) > 1
+                look = {"lw": 3.2, "alpha": 0.5} if first else {"lw": 1.3, "ls": DASHES[max(i - 1, 0) % 6]}
+                axes.plot(t, np.asarray(values)[:, k], color=SERIES[i % 6], label=name, **look)
+            _event_ticks(axes, when[which == k])
+            count = int((which == k).sum())
+            axes.set_title(f"{names[k]}  ({count} {'event' if count == 1 else 'events'})")
+            axes.margins(x=0)
+        panels[-1].set_xlabel(f"time ({unit})" if unit else "time")
+        figure.supylabel(f"intensity ({per})", fontsize=9.5)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
+    return figure
+
+
+def _event_ticks(axes: Any, times: Array) -> None:
+    """Short strokes in a band under the curves."""
+    top = axes.get_ylim()[1]
+    axes.set_ylim(-0.16 * top, top * 1.04)
+    axes.vlines(times, -0.14 * top, -0.03 * top, color=INK, lw=0.9)
+    axes.axhline(0, color=FAINT, lw=0.6)
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= top])
+
+
+def calibration(series: Mapping[str, Any], *, level: float = 0.95) -> Any:
+    """Quantile against quantile: residuals, name -> ``tpp.QQ``, against Exp(1), with the band of the first one."""
+    if not series:
+        raise InputError("calibration: no residuals given")
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 3.9), layout="constrained")
+        axes = figure.subplots()
+        band = next(iter(series.values()))
+        axes.fill_between(
+            band.expected, band.low, band.high, color=FAINT, alpha=0.3, lw=0, label=f"{level:.0%} band if calibrated"
+        )
+        end = float(band.expected[-1])
+        axes.plot([0, end], [0, end], color=INK, lw=0.8)
+        for i, (name, qq) in enumerate(series.items()):
+            axes.plot(qq.expected, qq.observed, color=SERIES[i % 6], marker="os^Dv<"[i % 6], ms=2.8, lw=0.9, label=name)
+        axes.set(xlabel="expected: quantiles of Exp(1)", ylabel="observed: residuals", xlim=(0, None), ylim=(0, None))
+        axes.legend(loc="upper left")
+    return figure
+
+
+def bars(
+    values: Mapping[str, float], *, errors: Mapping[str, float] | None = None, xlabel: str,
+    references: Mapping[str, float] | None = None,
+) -> Any:  # fmt: skip
+    """Horizontal bars, name -> value, with error bars (one standard deviation) where there are any."""
+    if not values:
+        raise InputError("bars: no value given")
+    names, errors = list(values), errors or {}
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 1.0 + 0.34 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        row = np.arange(len(names))[::-1]
+        spread = [errors.get(name, 0.0) for name in names]
+        axes.barh(row, list(values.values()), color=SERIES[0], height=0.62)
+        some = np.asarray(spread) > 0
+        if some.any():
+            at, width = np.asarray(list(values.values()))[some], np.asarray(spread)[some]
+            axes.errorbar(at, row[some], xerr=width, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5)
+        for i, (name, value) in enumerate((references or {}).items(), start=1):
+            axes.axvline(value, color=SERIES[i % 6], ls=DASHES[i % 6], lw=1.4, label=name)
+        axes.axvline(0, color=FAINT, lw=0.8)
+        axes.set_yticks(row, names)
+        axes.set_xlabel(xlabel)
+        axes.grid(axis="y", visible=False)
+        if references:
+            figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def to_svg(figure: Any, *, name: str) -> str:
+    """The figure as an ``<svg>`` element for a page: its colours are the page's, its ids start with ``name``."""
+    with house_style():
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    svg = text[text.index("<svg") :]
+    for colour, variable in _THEME.items():
+        svg = svg.replace(colour, variable)
+    svg = re.sub(r' id="', f' id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1
+    )
+
+
+def to_png(figure: Any, path: Path, *, dpi: int = 160) -> None:
+    """The figure as a PNG file on white paper."""
+    with house_style():
+        figure.savefig(path, dpi=dpi, facecolor=PAPER)
