@@ -1,7 +1,7 @@
 """Pictures in one house style: learning curves, intensities with events, calibration, bars. Needs the extra ``viz``.
 
 Every function returns a matplotlib figure; :func:`to_svg` makes it part of a page (it follows the page's light or dark
-colours), :func:`to_png` a file. The colours are Okabe and Ito's, which colour-blind readers tell apart, and dashes differ.
+colours), :func:`to_png` a file. The colours are Okabe and Ito's, for colour-blind readers too; dashes differ as well.
 """
 
 from __future__ import annotations

@@ -66,8 +66,9 @@ def fit_lognormal_mixture(
     """The maximum-likelihood mixture of positive gaps (n,); stops when a step gains less than ``tolerance`` a gap."""
     if not len(gap) or not (gap > 0).all() or not np.isfinite(gap).all():
         raise InputError("fit_lognormal_mixture: expected at least one gap, all positive and finite")
-    log_gap = np.log(gap)
-    x, count = np.unique(np.round(log_gap, 9), return_counts=True)  # a clock's grid repeats itself: count once
+    log_gap: Array = np.log(gap)
+    rounded: Array = np.round(log_gap, 9)
+    x, count = np.unique(rounded, return_counts=True)  # a clock's grid repeats itself: count once
     mu = np.quantile(log_gap, (np.arange(components) + 0.5) / components)
     sd = np.full(components, max(float(log_gap.std()) / 2, SD_FLOOR))
     mixture, before = LognormalMixture(np.full(components, 1 / components), mu, sd), -math.inf

@@ -1,7 +1,7 @@
 """Datasets that were simulated: the process that made them, from their card, and the same draws once more.
 
-The card's ``truth`` holds the process (``class_path`` and ``init_args``), the ``span``, the number of ``sequences`` of a
-split, the ``seed``, and the ``grid``: times are cut down to its multiples (a power of two, so exactly), which makes the
+The card's ``truth`` holds the process (``class_path`` and ``init_args``), the ``span``, how many ``sequences`` a split
+has, the ``seed``, and the ``grid``: times are cut down to its multiples (a power of two, so exactly), which makes the
 files small and keeps differences between machines in the last bit of a logarithm out of them.
 """
 
