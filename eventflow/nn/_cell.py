@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eventflow.errors import InputError
+from eventflow.nn._recorded import Recorded
 
 S = TypeVar("S", bound=tuple)
 
@@ -42,7 +43,7 @@ def where_state(condition: Tensor, yes: Any, no: Any) -> Any:
     return map_state(pick, yes, no)
 
 
-class Cell(nn.Module, Generic[S]):
+class Cell(Recorded, nn.Module, Generic[S]):
     """A hybrid system. Subclasses write ``init``, ``evolve``, ``update``, ``read`` (and may write a faster ``scan``).
 
     The state is a value: it goes in as an argument and comes out as a result, and is never kept on ``self``.

@@ -36,9 +36,11 @@ from eventflow.tpp._residuals import time_rescaling_residuals as time_rescaling_
 from eventflow.tpp._simulated import Truth as Truth
 from eventflow.tpp._simulated import data_simulate as data_simulate
 from eventflow.tpp._simulated import truth as truth
+from eventflow.tpp.models._duration import DurationProcess as DurationProcess
 from eventflow.tpp.models._hawkes import Hawkes as Hawkes
 from eventflow.tpp.models._history import HistoryProcess as HistoryProcess
 from eventflow.tpp.models._history import HistoryState as HistoryState
+from eventflow.tpp.models._iftpp import IFTPP as IFTPP
 from eventflow.tpp.models._nhp import NHP as NHP
 from eventflow.tpp.models._poisson import Poisson as Poisson
 from eventflow.tpp.models._rmtpp import RMTPP as RMTPP

@@ -9,8 +9,20 @@ import torch
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema, pad
+from eventflow.nn import CTLSTM, LSTM, Gompertz, LogNormalMixture, WeibullMixture
 from eventflow.testing import check_point_process
-from eventflow.tpp import NHP, RMTPP, Hawkes, PointProcess, checkpoint_entry, load_model, naive, save_model
+from eventflow.tpp import (
+    IFTPP,
+    NHP,
+    RMTPP,
+    DurationProcess,
+    Hawkes,
+    PointProcess,
+    checkpoint_entry,
+    load_model,
+    naive,
+    save_model,
+)
 
 
 def wild(process: PointProcess, seed: int = 0, scale: float = 0.7) -> PointProcess:
@@ -30,17 +42,30 @@ def test_nhp_obeys_every_law(bos: bool) -> None:
 @pytest.mark.parametrize("slope", [0.4, -0.3, 0.0], ids=["rising", "dying", "flat"])
 def test_rmtpp_obeys_every_law(slope: float) -> None:
     process = wild(RMTPP(3, hidden_size=5, embedding_size=4, time_scale=0.5))
-    assert isinstance(process, RMTPP)
+    assert isinstance(process, RMTPP) and isinstance(process.head, Gompertz)
     with torch.no_grad():
-        process.slope.fill_(slope)
+        process.head.slope.fill_(slope)
     check_point_process(process)
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        IFTPP(3, hidden_size=6, embedding_size=4, components=5, time_scale=0.5),
+        DurationProcess(2, LSTM(5, 6), WeibullMixture(6, 2, components=4), time_scale=3.0),
+        DurationProcess(2, CTLSTM(5, 6), LogNormalMixture(6, 2, components=3)),
+    ],
+    ids=["iftpp", "weibull-lstm", "lognormal-ctlstm"],
+)
+def test_duration_heads_obey_every_law(process: PointProcess) -> None:
+    check_point_process(wild(process, scale=0.4))
 
 
 def test_rmtpp_saturates_instead_of_overflowing() -> None:
     process = wild(RMTPP(2, hidden_size=4)).double()
-    assert isinstance(process, RMTPP)
+    assert isinstance(process, RMTPP) and isinstance(process.head, Gompertz)
     with torch.no_grad():
-        process.slope.fill_(0.5)
+        process.head.slope.fill_(0.5)
     events = Events.of([1.0, 2.0, 5000.0], mark=[0, 1, 0], span=(0.0, 6000.0), schema=Schema(num_marks=2))
     value = process.log_prob(events)
     value.sum().backward()

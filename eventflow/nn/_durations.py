@@ -1,0 +1,174 @@
+"""Heads as distributions: the law of the time T since the last event, and the mark that ends it, given a hidden state.
+
+Axes: (...) leading, H hidden, K marks, C components. Times are in the cell's unit (about 1 on average). The mixtures see
+t + TINY, so that densities are finite at zero gaps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from eventflow.errors import InputError
+from eventflow.nn._recorded import Recorded
+
+#: Added to times of laws whose density is singular at 0: far below a gap that matters, far above float32's smallest.
+TINY = 1e-8
+#: The log-intensity of :class:`Gompertz` stops growing here: e^15 events per unit; without it a long gap overflows.
+CEILING = 15.0
+
+
+class DurationHead(Recorded, nn.Module):
+    """The law of the time to the next event, from the hidden state after the last one.
+
+    A subclass writes ``log_survival`` and ``log_density``; and ``mean_beyond`` and ``quantile`` where it has them in
+    closed form. Marks are independent of the time: ``mark_logits``.
+
+    Args:
+        hidden_size: H.
+        num_marks: K.
+    """
+
+    def __init__(self, hidden_size: int, num_marks: int) -> None:
+        super().__init__()
+        self.mark_logits = nn.Linear(hidden_size, num_marks)
+
+    def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
+        """(...) log P(T > t)."""
+        raise NotImplementedError
+
+    def log_density(self, h: Tensor, t: Tensor) -> Tensor:
+        """(...) log of the density at t."""
+        raise NotImplementedError
+
+    def log_hazard(self, h: Tensor, t: Tensor) -> Tensor:
+        """(...) log of the intensity of all marks together."""
+        return self.log_density(h, t) - self.log_survival(h, t)
+
+    def mean_beyond(self, h: Tensor, t: Tensor) -> Tensor | None:
+        """(...) E[T; T > t], or None where there is no closed form."""
+        return None
+
+    def quantile(self, h: Tensor, log_survival: Tensor) -> Tensor:
+        """(...) the time where the log-survival has fallen to this: bisection in log time; inf where it never does."""
+        low, high = torch.full_like(log_survival, -40.0), torch.full_like(log_survival, 40.0)
+        unreached = self.log_survival(h, high.exp()) > log_survival
+        for _ in range(70):
+            middle = (low + high) / 2
+            above = self.log_survival(h, middle.exp()) > log_survival
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        return torch.where(unreached, torch.inf, ((low + high) / 2).exp())
+
+
+class Gompertz(DurationHead):
+    """Log-intensity v . h + b + w t, a line in time (RMTPP: Du et al., KDD 2016, eq. 11); w may be negative, and then
+    the process may die out. Beyond e^CEILING it stays there."""
+
+    def __init__(self, hidden_size: int, num_marks: int) -> None:
+        super().__init__(hidden_size, num_marks)
+        self.level = nn.Linear(hidden_size, 1)  # v, b
+        self.slope = nn.Parameter(torch.zeros(()))  # w
+
+    def _start(self, h: Tensor, t: Tensor) -> Tensor:
+        return self.level(h)[..., 0] + torch.zeros_like(t)
+
+    def _line(self, start: Tensor) -> Tensor:
+        """How long the log-intensity keeps to its line."""
+        rising = (CEILING - start).clamp_min(0) / self.slope.clamp_min(1e-12)
+        flat = torch.where(start > CEILING, 0.0, torch.inf)
+        return torch.where(self.slope > 0, rising, flat).detach()
+
+    def log_hazard(self, h: Tensor, t: Tensor) -> Tensor:
+        return (self._start(h, t) + self.slope * t).clamp_max(CEILING)
+
+    def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
+        start = self._start(h, t)
+        on_line = torch.minimum(t, self._line(start))
+        grown = start.clamp_max(CEILING).exp() * on_line * _expm1_ratio(self.slope * on_line)
+        return -(grown + math.exp(CEILING) * (t - on_line))
+
+    def log_density(self, h: Tensor, t: Tensor) -> Tensor:
+        return self.log_hazard(h, t) + self.log_survival(h, t)
+
+    def quantile(self, h: Tensor, log_survival: Tensor) -> Tensor:
+        start, hazard = self._start(h, log_survival), -log_survival
+        rate, line = start.clamp_max(CEILING).exp(), self._line(start)
+        ratio = self.slope * hazard / rate
+        slope = torch.where(self.slope.abs() < 1e-8, 1.0, self.slope)
+        grown = torch.where(ratio > -1, torch.log1p(ratio.clamp_min(-1 + 1e-12)) / slope, torch.inf)
+        on_line = torch.where(self.slope.abs() < 1e-8, hazard / rate, grown)
+        until = torch.where(line.isinf(), 0.0, line)
+        beyond = until + (hazard - rate * until * _expm1_ratio(self.slope * until)) / math.exp(CEILING)
+        return torch.where(on_line <= line, on_line, beyond)
+
+
+class _Mixture(DurationHead):
+    """C components with weights, and two parameters each, from one linear map of the hidden state."""
+
+    def __init__(self, hidden_size: int, num_marks: int, *, components: int) -> None:
+        super().__init__(hidden_size, num_marks)
+        if components < 1:
+            raise InputError(f"{type(self).__name__}(components={components}): expected at least 1")
+        self.components = nn.Linear(hidden_size, 3 * components)
+
+    def _parts(self, h: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(log weights, first, second, log time), all broadcasting to (..., C)."""
+        logits, first, second = self.components(h).chunk(3, -1)
+        return logits.log_softmax(-1), first, second, (t + TINY).log()[..., None]
+
+
+class LogNormalMixture(_Mixture):
+    """log T is a mixture of normals (Shchur, Bilos & Guennemann, ICLR 2020, arXiv:1909.12127, eq. 2)."""
+
+    def __init__(self, hidden_size: int, num_marks: int, *, components: int = 16) -> None:
+        super().__init__(hidden_size, num_marks, components=components)
+
+    def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
+        weight, mean, log_std, log_t = self._parts(h, t)
+        return (weight + torch.special.log_ndtr((mean - log_t) * torch.exp(-log_std))).logsumexp(-1)
+
+    def log_density(self, h: Tensor, t: Tensor) -> Tensor:
+        weight, mean, log_std, log_t = self._parts(h, t)
+        z = (log_t - mean) * torch.exp(-log_std)
+        return (weight - z**2 / 2 - log_std - log_t - 0.5 * math.log(2 * math.pi)).logsumexp(-1)
+
+    def mean_beyond(self, h: Tensor, t: Tensor) -> Tensor:
+        weight, mean, log_std, log_t = self._parts(h, t)
+        std = log_std.exp()
+        whole = weight + mean + std**2 / 2 + torch.special.log_ndtr((mean + std**2 - log_t) / std)
+        return whole.logsumexp(-1).exp() - TINY * self.log_survival(h, t).exp()
+
+
+class WeibullMixture(_Mixture):
+    """A mixture of Weibull laws: survival exp(-(t / scale)^shape) each (Marin et al., J. Stat. Comput. Simul. 2005)."""
+
+    def __init__(self, hidden_size: int, num_marks: int, *, components: int = 8) -> None:
+        super().__init__(hidden_size, num_marks, components=components)
+
+    def _power(self, log_scale: Tensor, log_shape: Tensor, log_t: Tensor) -> Tensor:
+        return (log_shape.exp() * (log_t - log_scale)).clamp_max(80.0)
+
+    def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
+        weight, log_scale, log_shape, log_t = self._parts(h, t)
+        return (weight - self._power(log_scale, log_shape, log_t).exp()).logsumexp(-1)
+
+    def log_density(self, h: Tensor, t: Tensor) -> Tensor:
+        weight, log_scale, log_shape, log_t = self._parts(h, t)
+        power = self._power(log_scale, log_shape, log_t)
+        return (weight + log_shape + power - log_t - power.exp()).logsumexp(-1)
+
+    def mean_beyond(self, h: Tensor, t: Tensor) -> Tensor:
+        weight, log_scale, log_shape, log_t = self._parts(h, t)
+        order = 1 + torch.exp(-log_shape)
+        upper = torch.special.gammaincc(order, self._power(log_scale, log_shape, log_t).exp().expand_as(order))
+        whole = (weight + log_scale + torch.lgamma(order)).exp() * upper
+        return whole.sum(-1) - TINY * self.log_survival(h, t).exp()
+
+
+def _expm1_ratio(x: Tensor) -> Tensor:
+    """(e^x - 1) / x, 1 at 0, with gradients that are finite there."""
+    small = x.abs() < 1e-4
+    safe = torch.where(small, 1.0, x)
+    return torch.where(small, 1 + x / 2 + x**2 / 6, torch.expm1(safe) / safe)

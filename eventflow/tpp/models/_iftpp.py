@@ -1,0 +1,31 @@
+"""Intensity-free learning of temporal point processes (Shchur, Bilos & Guennemann, ICLR 2020, arXiv:1909.12127).
+
+log of the next gap ~ a mixture of normals whose parameters are read off a GRU's state (their eq. 2 and section 3.2);
+marks are independent of it. Density, survival, mean and samples in closed form; no integral anywhere.
+"""
+
+from __future__ import annotations
+
+from eventflow.nn import GRU, LogNormalMixture
+from eventflow.tpp.models._duration import DurationProcess
+
+
+class IFTPP(DurationProcess):
+    """A GRU and a log-normal mixture.
+
+    Args:
+        num_marks: K.
+        hidden_size: H, of the GRU (the paper's 64).
+        embedding_size: of a mark (the paper's 32).
+        components: of the mixture (the paper's 64).
+        time_scale: see :class:`PointProcess`.
+    """
+
+    def __init__(
+        self, num_marks: int, *, hidden_size: int = 64, embedding_size: int = 32, components: int = 64,
+        time_scale: float = 1.0,
+    ) -> None:  # fmt: skip
+        cell = GRU(embedding_size + 1, hidden_size)
+        super().__init__(
+            num_marks, cell, LogNormalMixture(hidden_size, num_marks, components=components), time_scale=time_scale
+        )
