@@ -15,6 +15,7 @@ from eventflow.io._columns import LogColumns as LogColumns
 from eventflow.io._commands import data_convert as data_convert
 from eventflow.io._commands import data_info as data_info
 from eventflow.io._commands import data_list as data_list
+from eventflow.io._commands import info_pages as info_pages
 from eventflow.io._hub import load_hub as load_hub
 from eventflow.io._info import Info as Info
 from eventflow.io._info import describe as describe

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,7 +21,8 @@ ON_ERROR = ("raise", "skip")
 class LogColumns:
     """How to read a log: one row an event, grouped into sequences by ``key``.
 
-    ``LogColumns(key="CaseID", time="CompleteTimestamp", mark="ActivityID", unit="d")``
+    ``LogColumns(key="CaseID", time="CompleteTimestamp", mark="ActivityID", unit="d")``; on the command line
+    ``--columns key=CaseID time=CompleteTimestamp mark=ActivityID unit=d``.
 
     Args:
         key: column that names the sequence; None: the whole file is one sequence. Web logs: ``host``, ``host+user``.
@@ -89,6 +91,10 @@ class LogColumns:
                 f"LogColumns(numeric={self.numeric!r}): expected a tuple of names. Write: ({self.numeric!r},)"
             )
         object.__setattr__(self, "numeric", tuple(self.numeric))
+        if any(len(ends) != 2 or ends[0] > ends[1] for ends in self.skip_lines):
+            raise InputError(
+                f"LogColumns(skip_lines={self.skip_lines!r}): expected pairs (first, last) of line numbers"
+            )
         object.__setattr__(self, "skip_lines", tuple((int(a), int(b)) for a, b in self.skip_lines))
 
     @classmethod
@@ -102,6 +108,42 @@ class LogColumns:
         if isinstance(plain.get("span"), list):
             plain["span"] = tuple(plain["span"])
         return cls(**plain)
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> LogColumns:
+        """From the words of a command line: ``key=CaseID time=Timestamp unit=d sort=true skip_lines=10-20,40-41``."""
+        data: dict[str, Any] = {}
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not equals:
+                raise InputError(f"--columns {word!r}: expected name=value, such as time=Timestamp")
+            data[name] = _parse(name, value)
+        return cls.from_dict(data)
+
+
+def on_command_line(**changes: object) -> str:
+    """The two ways to write a change of the columns: in Python, and for ``eventflow data``."""
+    inside = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+    said = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in changes.items()]
+    return f"LogColumns(..., {inside}), or on the command line: --columns ... {' '.join(map(shlex.quote, said))}"
+
+
+def _parse(name: str, value: str) -> Any:
+    try:
+        if name in ("words", "sort"):
+            return {"true": True, "false": False}[value.lower()]
+        if name == "session":
+            return float(value)
+        if name == "numeric":
+            return tuple(value.split(","))
+        if name == "skip_lines":
+            return tuple(tuple(int(end) for end in part.split("-")) for part in value.split(","))
+        if name == "span" and value not in SPANS:
+            return tuple(float(end) for end in value.split(","))
+    except (ValueError, KeyError):
+        example = {"session": "1800", "skip_lines": "10-20,40-41", "span": "0,100"}.get(name, "true")
+        raise InputError(f"--columns {name}={value}: expected something like {name}={example}") from None
+    return {"\\t": "\t", "tab": "\t"}.get(value, value) if name == "delimiter" else value
 
 
 def _check_pattern(pattern: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,41 +19,59 @@ from eventflow.io._read import read_events, read_with_report
 from eventflow.io._write import write_events
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
 
-def data_info(
-    path_or_name: str | PathLike[str], console: Console | None = None, *, columns: LogColumns | None = None,
-    format: str | None = None,
-) -> None:  # fmt: skip
-    """Print the info page of a file, however broken, or one page a split of a dataset.
+def data_info(path_or_name: str, *, columns: list[str] | None = None, format: str | None = None) -> None:
+    """Print a page about a file, however broken, or a page for each split of a dataset.
+
+    Args:
+        path_or_name: a file in any format, a dataset's name, or a dataset's folder.
+        columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d time_format=%d/%m/%Y ...
+        format: of the file: parquet, easytpp, pkl, csv, jsonl, xes, weblog; found from its content by default.
 
     Raises:
         InputError: if there is no such file or dataset, or if nothing in it can be described.
     """
-    console = console or _console()
-    path = Path(path_or_name)
-    if path.is_file() or path.suffix:
-        events, report = read_with_report(path, format=format, columns=columns, lenient=True)
-        console.print(render(describe(events, title=str(path), report=report)))
+    from rich.console import Console
+
+    console = Console()
+    for page in info_pages(path_or_name, columns=LogColumns.from_words(columns) if columns else None, format=format):
+        console.print(page)
+        console.print()
+
+
+def info_pages(
+    path_or_name: str | PathLike[str], *, columns: LogColumns | None = None, format: str | None = None
+) -> Iterator[RenderableType]:
+    """What :func:`data_info` prints, as rich renderables."""
+    if _is_file(path_or_name):
+        events, report = read_with_report(path_or_name, format=format, columns=columns, lenient=True)
+        yield render(describe(events, title=str(path_or_name), report=report))
         return
     if columns is not None or format is not None:
         raise InputError(
             f"{path_or_name} is a dataset, whose card says how to read it; columns and format are for files"
         )
     for split, (events, report) in load_with_reports(path_or_name).items():
-        console.print(render(describe(events, title=f"{path_or_name} · {split}", report=report)))
-        console.print()
+        yield render(describe(events, title=f"{path_or_name} · {split}", report=report))
 
 
-def data_list(console: Console | None = None) -> None:
+def _is_file(path_or_name: str | PathLike[str]) -> bool:
+    """Whether a file is meant rather than a dataset: it is there, or it has a suffix (and is no folder)."""
+    path = Path(path_or_name)
+    return path.is_file() or (path.suffix != "" and not path.is_dir())
+
+
+def data_list() -> None:
     """Print the catalogue: name, K, unit, sequences, where the data is found here, title."""
+    from rich.console import Console
     from rich.table import Table
 
-    console = console or _console()
+    console = Console()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("dataset", "K", "unit", "sequences", "found in", "what it is"):
-        table.add_column(name, justify="right" if name in ("K", "sequences") else "left", no_wrap=name == "dataset")
+        table.add_column(name, justify="right" if name in ("K", "sequences") else "left", no_wrap=name != "what it is")
     for name in list_datasets():
         entry = _catalogue.card(name)
         sequences = [int(facts["sequences"]) for split, facts in entry.statistics.items() if split in SPLITS]
@@ -67,22 +86,22 @@ def data_list(console: Console | None = None) -> None:
         )
 
 
-def data_convert(
-    source: str | PathLike[str], target: str | PathLike[str], *, columns: LogColumns | None = None,
-    format: str | None = None,
-) -> None:  # fmt: skip
+def data_convert(source: str, target: str, *, columns: list[str] | None = None, format: str | None = None) -> None:
     """Read a file (or a dataset, into a folder of one parquet file a split) and write it in the target's format.
 
     Args:
         source: a file in any format, or a dataset's name or folder.
         target: a file; its suffix chooses the format. For a dataset: a folder, which is made.
-        columns: what the columns of a log mean.
-        format: of the source; None finds it.
+        columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d sort=true ...
+        format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog; found from its content by default.
     """
-    path, out = Path(source), Path(target)
-    if path.is_file() or path.suffix:
-        write_events(read_events(path, format=format, columns=columns), out)
+    out = Path(target)
+    if _is_file(source):
+        declared = LogColumns.from_words(columns) if columns else None
+        write_events(read_events(source, format=format, columns=declared), out)
         return
+    if columns or format:
+        raise InputError(f"{source} is a dataset, whose card says how to read it; columns and format are for files")
     parts = load_dataset(source)
     if out.suffix:
         raise InputError(f"{source} has the splits {', '.join(parts)}; give a folder rather than the file {out}")
@@ -97,10 +116,4 @@ def _found_in(entry: Card) -> str:
         return "EVENTFLOW_DATA"
     if entry.hub:
         return f"hub {entry.hub}"
-    return "shipped" if entry.sample else "nowhere yet"
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
+    return "shipped" if entry.sample else "needs EVENTFLOW_DATA"

@@ -12,6 +12,7 @@ from eventflow.events import Events, first_to_last
 from eventflow.events._events import Array
 from eventflow.io._cells import Cells, as_numbers, as_strings, flat, parse_numbers
 from eventflow.io._coders import Marks, WordCoder, find_words, settle_marks
+from eventflow.io._columns import on_command_line
 from eventflow.io._request import Request
 from eventflow.io._times import Parsed, TimeParser, convert
 
@@ -50,10 +51,7 @@ class LogCollector:
         if self._outside_skipped(np.array([row])).all():
             request.report.rows += 1
             if not request.skips:
-                raise request.error(
-                    f"{self.noun} {row}: {what}{reason}. Mend it, or leave out such rows with a report: "
-                    "LogColumns(..., on_error='skip')"
-                )
+                raise self._refusal(row, what, reason)
             request.report.skip(f"{self.noun} {row}", what, reason)
 
     def add(self, chunk: Chunk) -> None:
@@ -134,11 +132,14 @@ class LogCollector:
     def _count(self, row: int, told: str, reason: str) -> None:
         request = self.request
         if not request.skips:
-            raise request.error(
-                f"{self.noun} {row}: {told}{reason}. Mend it, or leave out such rows with a report: "
-                "LogColumns(..., on_error='skip')"
-            )
+            raise self._refusal(row, told, reason)
         request.report.skip(f"{self.noun} {row}", told, reason)
+
+    def _refusal(self, row: int, told: str, reason: str) -> InputError:
+        return self.request.error(
+            f"{self.noun} {row}: {told}{reason}. Mend it, or leave out such rows with a report: "
+            + on_command_line(on_error="skip")
+        )
 
     def _keep(self, chunk: Chunk, t: Array, numeric: dict[str, Array]) -> None:
         self._t.append(t)
@@ -203,7 +204,7 @@ class LogCollector:
             f"{count:,} of {len(t):,} rows go back in time within their sequence; the first is {self.noun} {rows[i]}"
             f"{sequence}, {t[i - 1] - t[i]:g} before its predecessor"
             + (f" (then {self.noun}s {others})" if others else "")
-            + ". Write: LogColumns(..., sort=True)"
+            + f". Write: {on_command_line(sort=True)}"
         )
 
     def _assemble(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -107,4 +108,5 @@ def _line(columns: LogColumns) -> str:
         said.insert(0, "time='...'")
     if columns.time_format != "auto":
         said.append(f"time_format={columns.time_format!r}")
-    return f"LogColumns({', '.join(said)})"
+    words = [shlex.quote(word.replace("='", "=").removesuffix("'")) for word in said]
+    return f"LogColumns({', '.join(said)}), or on the command line: --columns {' '.join(words)}"

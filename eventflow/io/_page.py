@@ -76,9 +76,9 @@ def duration(value: float, unit: str) -> str:
         ("us", 1e-6),
         ("ns", 1e-9),
     ):
-        if abs(total) >= size:
-            return f"{total / size:.4g} {name}"
-    return f"{total:.4g} s"
+        if abs(total) >= size * (1 - 1e-6):
+            return f"{total / size:.3g} {name}"
+    return f"{total:.3g} s"
 
 
 def _facts(info: Info) -> Table:
@@ -125,18 +125,18 @@ def _spans(info: Info) -> str:
 def _quantile_table(info: Info) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 2))
+    table = Table(box=None, padding=(0, 1, 0, 1))
     names = ["min", *(f"{q:.0%}" for q in QUANTILES[1:-1]), "max", "mean"]
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     if info.length_quantiles:
         mean = info.events / max(info.sequences, 1)
-        table.add_row("events a sequence", *(f"{q:,.0f}" for q in info.length_quantiles), f"{mean:,.2f}")
+        table.add_row(" length", *(f"{q:,.0f}" for q in info.length_quantiles), f"{mean:,.2f}")
     if info.gap_quantiles:
         values = (*info.gap_quantiles, info.mean_gap)
         unit = info.schema.unit
-        table.add_row(f"gap ({_UNIT_WORDS.get(unit, unit)})", *(f"{value:.4g}" for value in values))
+        table.add_row(f" gap ({unit})" if unit != "1" else " gap", *(f"{value:.3g}" for value in values))
         if np.isfinite(UNITS[unit]):
             table.add_row("", *(duration(value, unit) for value in values), style="dim")
     return table

@@ -15,7 +15,7 @@ import pyarrow as pa
 from eventflow.errors import InputError
 from eventflow.events._events import Array
 from eventflow.io._cells import Cells, as_numbers, as_strings, flat, parse_numbers, pc
-from eventflow.io._columns import EPOCHS
+from eventflow.io._columns import EPOCHS, on_command_line
 
 #: Nanoseconds in one unit.
 NS = {
@@ -207,9 +207,7 @@ def _settle(strings: pa.Array) -> str:
         held = strings.drop_null()
         cell = held[0].as_py() if len(held) else ""
         pattern = suggest_format(cell)
-        line = (
-            f"LogColumns(..., time_format={pattern!r})" if pattern else "LogColumns(..., time_format='%d/%m/%Y %H:%M')"
-        )
+        line = on_command_line(time_format=pattern or "%d/%m/%Y %H:%M")
         raise InputError(f"{cell!r} is neither a number nor an ISO date. Write: {line}")
     return "number" if numbers > dates else "date"
 
