@@ -1,7 +1,7 @@
 """Heads as distributions: the law of the time T since the last event, and the mark that ends it, given a hidden state.
 
-Axes: (...) leading, H hidden, K marks, C components. Times are in the cell's unit (about 1 on average). The mixtures see
-t + TINY, so that densities are finite at zero gaps.
+Axes: (...) leading, H hidden, K marks, C components. Times are in the cell's unit (about 1 on average). Mixtures see
+t + TINY, so that their densities are finite at zero gaps.
 """
 
 from __future__ import annotations
