@@ -8,10 +8,10 @@
                         to a consumer that listens. tcp://host:port?resume=1: see below
 
 A source's **position** is plain data: what has been handed out so far, with a checksum of the last line. After
-``seek(position)`` it goes on behind that line. Regular files (``< file`` too) jump there; a pipe or a producer must send
-the same stream from its beginning, which is skipped up to the position and checked. With ``?resume=1`` a tcp source
-instead tells its producer, in one JSON line, its position (``{"offset": bytes, "line": lines, ...}``), and expects it to
-continue from there; the producer must read that line.
+``seek(position)`` it goes on behind that line. Regular files (``< file`` too) jump there; a pipe or a producer must
+send the same stream from its beginning, which is skipped up to the position and checked. With ``?resume=1`` a tcp
+source instead tells its producer, in one JSON line, its position (``{"offset": bytes, "line": lines, ...}``), and
+expects it to continue from there; the producer must read that line.
 
 A sink is **rewindable** if what was written after a position can be taken back: files, and stdout redirected to a file
 (with ``>>``; ``>`` would empty it before a resumed run). A pipe or a socket is not: what it was sent is gone.
@@ -37,7 +37,7 @@ TABLES = (".csv", ".tsv", ".parquet")
 _ELSEWHERE = {
     "udp": "datagrams are lost and reordered without notice: put a tcp or file source behind your receiver",
     "kafka": "not built yet. Write: kcat -C -b HOST -t TOPIC -o beginning | eventflow stream --source - ...",
-    "redis": "not built yet. Write a reader that prints JSON lines, and pipe it: reader | eventflow stream --source - ...",
+    "redis": "not built yet. Pipe a reader that prints JSON lines: reader | eventflow stream --source - ...",
     "file": "write the path itself",
 }
 

@@ -126,7 +126,7 @@ class LineSource:
             if not block:
                 raise InputError(
                     f"{self.name} ended {left} bytes before the snapshot's position ({position['offset']} bytes, "
-                    f"{position['line']} lines). Send the same stream from its beginning: cat FILE | eventflow stream ..."
+                    f"{position['line']} lines). Send the same stream from its beginning: cat FILE | eventflow stream"
                 )
             left -= len(block)
             tail = (tail + block)[-length:] if length else b""
@@ -136,7 +136,7 @@ class LineSource:
         if mark_of(raw) != list(position["last"]):
             raise InputError(
                 f"{self.name}: line {position['line']} is not the one that had been read when the snapshot was taken: "
-                "this is another stream, or it was changed. Give the stream of the snapshot, or another --snapshot folder"
+                "this is another stream, or it was changed. Give the snapshot's stream, or another --snapshot folder"
             )
         self._last = raw
 

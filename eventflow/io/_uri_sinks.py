@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -40,7 +41,7 @@ class FileSink:
         """Standard output, redirected to a file."""
         sink = cls(Path("stdout"))
         sink._path, sink._fd = None, 1
-        appending = os.lseek(1, 0, os.SEEK_CUR) == 0  # `>>` starts at 0 and writes at the end, `>` has an empty file
+        appending = fcntl.fcntl(1, fcntl.F_GETFL) & os.O_APPEND
         sink._bytes = os.lseek(1, 0, os.SEEK_END if appending else os.SEEK_CUR)
         return sink
 
@@ -62,8 +63,8 @@ class FileSink:
         fd = self._open(os.O_RDWR)
         if (size := os.fstat(fd).st_size) < self._bytes:
             raise self._shorter(size)
-        self._last = os.pread(fd, position["last"][0], self._bytes - position["last"][0]) if self._readable(fd) else b""
-        if self._readable(fd) and mark_of(self._last) != list(position["last"]):
+        self._last = _read_back(fd, self._bytes - position["last"][0], position["last"][0])
+        if mark_of(self._last) != list(position["last"]):
             raise InputError(
                 f"sink {self.name}: what stands before byte {self._bytes} is not what the snapshot's run had written. "
                 "Give the sink of the snapshot, or another --snapshot folder"
@@ -83,15 +84,9 @@ class FileSink:
     def _shorter(self, size: int) -> InputError:
         hint = "write >> instead of >" if self._path is None else "give the sink of the snapshot"
         return InputError(
-            f"sink {self.name} has {size} bytes, but {self._bytes} had been written when the snapshot was taken; {hint}, "
-            "or begin anew with another --snapshot folder"
+            f"sink {self.name} has {size} bytes, but {self._bytes} had been written when the snapshot was taken; "
+            f"{hint}, or begin anew with another --snapshot folder"
         )
-
-    @staticmethod
-    def _readable(fd: int) -> bool:
-        import fcntl
-
-        return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
     def _open(self, flags: int) -> int:
         if self._fd is None:
@@ -202,14 +197,30 @@ class ParquetSink(FileSink):
     def __init__(self, path: Path) -> None:
         super().__init__(path.with_name(path.name + ".partial"))
         self.target = path
+        self._complete = False
+
+    def truncate(self, position: Position | None) -> None:
+        """See :class:`~eventflow.io.Sink`; a run whose file is complete has nothing left to rewind."""
+        assert self._path is not None
+        self._complete = position is not None and self.target.exists() and not self._path.exists()
+        if not self._complete:
+            super().truncate(position)
+
+    def write(self, lines: Sequence[str]) -> None:
+        """See :class:`~eventflow.io.Sink`."""
+        if self._complete and lines:
+            raise InputError(f"sink {self.target} is complete; write to .jsonl to let a stream go on after its end")
+        super().write(lines)
 
     def finish(self) -> None:
         """Write the Parquet file, whole or not at all."""
         import pyarrow as pa
         from pyarrow import parquet
 
-        self.sync()
+        if self._complete:
+            return
         assert self._path is not None
+        self._open(os.O_RDWR | os.O_CREAT)
         whole = self.target.with_name(self.target.name + f".{os.getpid()}.tmp")
         writer = None
         with self._path.open(encoding="utf-8") as lines:
@@ -223,6 +234,19 @@ class ParquetSink(FileSink):
         else:
             writer.close()
         os.replace(whole, self.target)
+        self._path.unlink()
+
+
+def _read_back(fd: int, start: int, length: int) -> bytes:
+    """What stands in a file that may be open for writing only (``>>``)."""
+    try:
+        return os.pread(fd, length, start)
+    except OSError:
+        again = os.open(f"/dev/fd/{fd}", os.O_RDONLY)
+        try:
+            return os.pread(again, length, start)
+        finally:
+            os.close(again)
 
 
 def _grouped(lines: Iterator[str]) -> Iterator[list[dict[str, Any]]]:
@@ -266,5 +290,3 @@ def write_all(fd: int, data: bytes, name: str) -> None:
         raise InputError(f"sink {name}: its reader has closed it, so the output could not be written") from None
     except OSError as error:
         raise InputError(f"sink {name}: {error.strerror}, so the output could not be written") from None
-
-

@@ -1,1 +1,14 @@
-"""online."""
+"""Live running: source -> operator -> sink, one state per key, snapshots that resume exactly; prequential scores."""
+
+from __future__ import annotations
+
+from eventflow.online._engine import Engine as Engine
+from eventflow.online._invariant import batch_invariant as batch_invariant
+from eventflow.online._operator import Operator as Operator
+from eventflow.online._operator import StateTable as StateTable
+from eventflow.online._options import Counters as Counters
+from eventflow.online._options import StreamOptions as StreamOptions
+from eventflow.online._options import Summary as Summary
+from eventflow.online._run import Reporter as Reporter
+from eventflow.online._run import run as run
+from eventflow.online._snapshot import Snapshot as Snapshot

@@ -43,13 +43,22 @@ def total(x: Tensor) -> Tensor:
     return _total(x)
 
 
+def product(x: Tensor, right: Array, bias: Array) -> Tensor:
+    """bias (O,) + x (..., D) right (D, O), without gradients: for callers that keep ``right`` and ``bias`` as arrays."""
+    x = x.contiguous()
+    rows = x if x.dim() == 2 else x.view(x.shape[:-1].numel(), x.shape[-1])
+    out = np.empty((rows.shape[0], right.shape[1]), right.dtype)
+    _product(rows.numpy(), right, bias, out)
+    return torch.from_numpy(out) if x.dim() == 2 else torch.from_numpy(out).view(*x.shape[:-1], out.shape[1])
+
+
+def as_right(weight: Tensor, dtype: torch.dtype) -> Array:
+    """weight (O, D) as the (D, O) array that :func:`product` takes; not copied if its ``.t()`` is contiguous."""
+    return weight.detach().to(dtype).t().contiguous().numpy()
+
+
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    dtype, lead, outputs = x.dtype, x.shape[:-1], weight.shape[0]
-    rows = x.detach().reshape(lead.numel(), x.shape[-1]).contiguous()
-    out = torch.empty(rows.shape[0], outputs, dtype=dtype)
-    right = weight.detach().to(dtype).t().contiguous()
-    _product(rows.numpy(), right.numpy(), bias.detach().to(dtype).contiguous().numpy(), out.numpy())
-    return out.view(*lead, outputs)
+    return product(x.detach(), as_right(weight, x.dtype), bias.detach().to(x.dtype).contiguous().numpy())
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -62,10 +71,11 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _total(x: Tensor) -> Tensor:
-    out = torch.empty(x.shape[:-1], dtype=x.dtype)
-    rows = x.detach().reshape(out.numel(), x.shape[-1]).contiguous()
-    _sums(rows.numpy(), out.view(-1).numpy())
-    return out
+    x = x.detach().contiguous()
+    rows = x.view(x.shape[:-1].numel(), x.shape[-1]).numpy()
+    out = np.empty(rows.shape[0], rows.dtype)
+    _sums(rows, out)
+    return torch.from_numpy(out).view(x.shape[:-1])
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

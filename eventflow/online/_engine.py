@@ -1,0 +1,255 @@
+"""The deterministic heart of a stream: lines in, answers and dead letters out, whatever the chunks they come in.
+
+Order. The stream's clock is the largest t seen, over all keys. An event is released when the clock has reached
+t + lateness; events are released in the order (t, arrival), and at the end of the stream all that wait are. An event
+older than the last one released of its key is late: a dead letter. With lateness 0 every event is released at once, in
+the order of arrival.
+
+Numbers. Released events are stepped in waves: the first one of each key in the chunk together, then the second ones,
+...; an operator whose rows depend on that row alone (see ``batch_invariant``) gives the same bits in any wave.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eventflow.errors import InputError
+from eventflow.online._decode import Decoder, Key
+from eventflow.online._invariant import batch_invariant
+from eventflow.online._operator import Operator, StateTable
+from eventflow.online._options import Counters, StreamOptions
+
+
+class Released(NamedTuple):
+    """Events on their way through the operator, column by column."""
+
+    slot: list[int]
+    t: list[int | float]
+    gap: list[int | float]
+    mark: list[int]
+    unscored: list[int]  # rows of given first events
+
+
+class Engine:
+    """See the module. ``numbered``: each answer carries ``seq``, its place in the output."""
+
+    def __init__(self, operator: Operator, options: StreamOptions, *, numbered: bool = False) -> None:
+        self._operator = operator
+        self._options = options
+        self._numbered = numbered
+        num_marks = options.schema.num_marks or getattr(operator, "num_marks", None)
+        if num_marks is None:
+            raise InputError("how many kinds of event? Write: StreamOptions(schema=Schema(num_marks=K), ...)")
+        own = getattr(operator, "num_marks", num_marks)
+        if own != num_marks:
+            raise InputError(f"the model has num_marks={own}, the schema {num_marks}")
+        self._decoder = Decoder(options.schema, num_marks)
+        self._invariant = batch_invariant(operator)
+        with self._invariant:
+            self.table = StateTable(operator)
+        self.counters = Counters()
+        self._slots: dict[Key, int] = {}
+        self._names: list[str] = []  # each key as JSON, by slot
+        self._last: list[int | float | None] = []  # when its last released event was, by slot
+        self._clock = -math.inf
+        self._buffer: list[tuple[int | float, int, int, int]] = []  # a heap of (t, arrival, slot, mark)
+        self._template = ""
+
+    @property
+    def num_keys(self) -> int:
+        """Keys held."""
+        return len(self._slots)
+
+    @property
+    def waiting(self) -> int:
+        """Events in the reorder buffer."""
+        return len(self._buffer)
+
+    # -- events in --------------------------------------------------------------------------------------------------
+
+    def feed(self, lines: list[bytes]) -> tuple[list[str], list[str]]:
+        """(answers, dead letters) that these lines give rise to, as JSON lines."""
+        ready, dead = Released([], [], [], [], []), []
+        count, lateness = self.counters, self._options.lateness
+        for raw, event in zip(lines, self._decoder.decode(lines), strict=True):
+            count.lines += 1
+            if event is None:
+                continue
+            if isinstance(event, str):
+                count.malformed += 1
+                dead.append(self._dead_letter(raw, event))
+                continue
+            key, t, mark = event
+            slot = self._slots.get(key)
+            if reason := self._unfit(slot, t):
+                dead.append(self._dead_letter(raw, reason))
+                continue
+            if slot is None:
+                slot = self._add(key)
+            count.events_in += 1
+            if not lateness:
+                self._release(ready, slot, t, mark)
+                continue
+            heapq.heappush(self._buffer, (t, count.lines, slot, mark))
+            self._clock = max(self._clock, t)
+            while self._buffer and self._buffer[0][0] + lateness <= self._clock:
+                t, _, slot, mark = heapq.heappop(self._buffer)
+                self._release(ready, slot, t, mark)
+        return self._answer(ready), dead
+
+    def finish(self) -> list[str]:
+        """The answers to all events that wait: the stream is at its end."""
+        ready = Released([], [], [], [], [])
+        while self._buffer:
+            t, _, slot, mark = heapq.heappop(self._buffer)
+            self._release(ready, slot, t, mark)
+        return self._answer(ready)
+
+    def _unfit(self, slot: int | None, t: int | float) -> str:
+        """Why a well-formed event cannot be taken; "" if it can."""
+        if slot is not None:
+            last = self._last[slot]
+            if last is not None and t < last:
+                self.counters.late += 1
+                return f"late by {last - t}: the last event released of this key was at {last}"
+        start = self._options.start
+        if start is not None and t < start:
+            self.counters.malformed += 1
+            return f"t is {t}, before the start of the observation at {start}"
+        limit = self._options.max_keys
+        if slot is None and limit is not None and len(self._slots) >= limit:
+            self.counters.refused += 1
+            return f"a new key, and {limit} are held already (max_keys)"
+        return ""
+
+    def _add(self, key: Key) -> int:
+        slot = self._slots[key] = len(self._slots)
+        self._names.append(json.dumps(key))
+        self._last.append(None)
+        return slot
+
+    def _release(self, ready: Released, slot: int, t: int | float, mark: int) -> None:
+        last = self._last[slot]
+        self._last[slot] = t
+        if last is None:
+            last = self._options.start
+            if self._options.schema.given_first:
+                ready.unscored.append(len(ready.slot))
+                last = t
+        ready.slot.append(slot)
+        ready.t.append(t)
+        ready.gap.append(t - last)  # type: ignore[operator]
+        ready.mark.append(mark)
+
+    def _dead_letter(self, raw: bytes, reason: str) -> str:
+        text = raw.decode("utf-8", "backslashreplace")
+        return json.dumps({"line": self.counters.lines, "reason": reason, "raw": text})
+
+    # -- answers out ------------------------------------------------------------------------------------------------
+
+    def _answer(self, ready: Released) -> list[str]:
+        if not ready.slot:
+            return []
+        self.table.reserve(len(self._slots))
+        lines = self._write(ready, self._step(ready))
+        self.counters.events_out += len(lines)
+        return lines
+
+    def _step(self, ready: Released) -> dict[str, Tensor]:
+        """The operator's answers, row by row as released."""
+        order, edges = _waves(ready.slot)
+        slots = torch.from_numpy(np.array(ready.slot)[order])
+        marks = torch.from_numpy(np.array(ready.mark)[order])
+        gaps = torch.from_numpy(np.array(ready.gap, dtype=np.float64)[order]).to(self.table.dtype)
+        parts: list[dict[str, Tensor]] = []
+        for low, high in edges:
+            for a in range(low, high, self._options.max_batch):
+                b = min(a + self._options.max_batch, high)
+                where = slots[a:b]
+                before = self.table.gather(where)
+                with self._invariant:
+                    answers, after = self._operator.observe(before, {"mark": marks[a:b]}, gaps[a:b])
+                self.table.scatter(where, after)
+                parts.append(answers)
+        if len(parts) == 1:
+            return parts[0]
+        back = torch.from_numpy(np.argsort(order))
+        return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+
+    def _write(self, ready: Released, answers: dict[str, Tensor]) -> list[str]:
+        if not self._template:
+            seq = '"seq": %d, ' if self._numbered else ""
+            self._template = f'{{{seq}"key": %s, "t": %r{"".join(f", {json.dumps(n)}: %s" for n in answers)}}}'
+        columns: list[Any] = [[self._names[slot] for slot in ready.slot], ready.t]
+        if self._numbered:
+            first = self.counters.events_out
+            columns.insert(0, range(first, first + len(ready.t)))
+        broken = torch.zeros(len(ready.t), dtype=torch.bool)
+        for name, values in answers.items():
+            texts = _texts(values, ready.t if name == "next_t" else None)
+            unscored = ready.unscored if name == "nll" else []
+            wrong = ~values.isfinite().reshape(len(ready.t), -1).all(1)
+            for row in wrong.nonzero()[:, 0].tolist() + unscored:
+                texts[row] = "null"
+            wrong[unscored] = False
+            broken |= wrong
+            columns.append(texts)
+        self.counters.nonfinite += int(broken.sum())
+        template = self._template
+        return [template % row for row in zip(*columns, strict=True)]
+
+    # -- snapshots --------------------------------------------------------------------------------------------------
+
+    def dump(self) -> tuple[dict[str, Any], list[Any]]:
+        """(plain data, arrays): all that the next answers depend on."""
+        plain = {
+            "counters": asdict(self.counters),
+            "keys": list(self._slots),
+            "last": self._last,
+            "clock": None if math.isinf(self._clock) else self._clock,
+            "buffer": self._buffer,
+        }
+        return plain, self.table.dump(len(self._slots))
+
+    def load(self, plain: dict[str, Any], arrays: list[Any]) -> None:
+        """Inverse of :meth:`dump`."""
+        self.counters = Counters(**plain["counters"])
+        self._slots = {}
+        self._names, self._last = [], []
+        for key in plain["keys"]:
+            self._add(key)
+        self._last = list(plain["last"])
+        self._clock = -math.inf if plain["clock"] is None else plain["clock"]
+        self._buffer = [(t, arrival, slot, mark) for t, arrival, slot, mark in plain["buffer"]]
+        self.table.load(arrays)
+        self.table.reserve(len(self._slots))
+
+
+def _waves(slots: list[int]) -> tuple[Any, list[tuple[int, int]]]:
+    """(order, edges): rows reordered so that ``order[a:b]`` has each slot at most once, in the rows' order per slot."""
+    seen: dict[int, int] = {}
+    wave = np.empty(len(slots), dtype=np.int64)
+    for row, slot in enumerate(slots):
+        wave[row] = number = seen.get(slot, 0)
+        seen[slot] = number + 1
+    order = np.argsort(wave, kind="stable")
+    cuts = np.concatenate([[0], np.cumsum(np.bincount(wave))])
+    return order, list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+
+
+def _texts(values: Tensor, now: list[int | float] | None) -> list[str]:
+    """Each row as JSON, in the shortest digits that read back the same; ``now`` is added where it is given."""
+    rows = values.tolist()
+    if now is not None:
+        rows = [t + ahead for t, ahead in zip(now, rows, strict=True)]
+    if values.dtype == torch.bool:
+        return [json.dumps(row) for row in rows]
+    return list(map(repr, rows))
