@@ -14,6 +14,7 @@ from eventflow.nn._durations import Gompertz as Gompertz
 from eventflow.nn._durations import LogNormalMixture as LogNormalMixture
 from eventflow.nn._durations import WeibullMixture as WeibullMixture
 from eventflow.nn._heads import SoftplusIntensity as SoftplusIntensity
+from eventflow.nn._heads import SoftplusNetwork as SoftplusNetwork
 from eventflow.nn._linear import LinearCell as LinearCell
 from eventflow.nn._projected import ProjectedCell as ProjectedCell
 from eventflow.nn._rnn import GRU as GRU

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eventflow.nn._recorded import Recorded
 
-class SoftplusIntensity(nn.Linear):
+
+class SoftplusIntensity(nn.Linear, Recorded):
     """lambda_k = s_k softplus((w_k . h + b_k) / s_k), s_k = exp(log_scale_k) (Mei & Eisner 2017, eq. 4).
 
     As s_k falls to 0, it becomes the rectifier; EasyTPP's ScaledSoftplus is the same with s_k = 1 / beta_k, that is
@@ -44,3 +46,26 @@ class SoftplusIntensity(nn.Linear):
         soft = functional.softplus(torch.where(low, 0.0, scaled), threshold=40.0).log()
         tail = torch.where(low, scaled, 0.0)  # log log1p(e^x) = x - e^x / 2 + O(e^2x)
         return self.log_scale + torch.where(low, tail - tail.exp() / 2, soft)
+
+
+class SoftplusNetwork(Recorded, nn.Module):
+    """lambda(t) from a network of the hidden state and the time since the last event, for cells that do not evolve.
+
+    s_k softplus((w_k . tanh(A [h, log(1 + t)] + a) + b_k) / s_k).
+
+    Args:
+        hidden_size: H.
+        num_marks: K.
+        width: of the hidden layer; None is H.
+    """
+
+    def __init__(self, hidden_size: int, num_marks: int, *, width: int | None = None) -> None:
+        super().__init__()
+        self.layer = nn.Linear(hidden_size + 1, width or hidden_size)
+        self.out = SoftplusIntensity(width or hidden_size, num_marks)
+
+    def forward(self, h: Tensor, t: Tensor) -> Tensor:
+        """(..., H) and times (...) since the last event -> (..., K) intensities."""
+        shape = torch.broadcast_shapes(h.shape[:-1], t.shape)
+        features = torch.cat([h.expand(*shape, h.shape[-1]), t.log1p().expand(shape)[..., None]], -1)
+        return self.out(torch.tanh(self.layer(features)))

@@ -25,6 +25,7 @@ from eventflow.tpp._metrics import mark_accuracy as mark_accuracy
 from eventflow.tpp._metrics import mark_ece as mark_ece
 from eventflow.tpp._mixture import LognormalMixture as LognormalMixture
 from eventflow.tpp._mixture import fit_lognormal_mixture as fit_lognormal_mixture
+from eventflow.tpp._path import intensity_path as intensity_path
 from eventflow.tpp._process import PointProcess as PointProcess
 from eventflow.tpp._process import Prediction as Prediction
 from eventflow.tpp._residuals import QQ as QQ
@@ -36,11 +37,12 @@ from eventflow.tpp._residuals import time_rescaling_residuals as time_rescaling_
 from eventflow.tpp._simulated import Truth as Truth
 from eventflow.tpp._simulated import data_simulate as data_simulate
 from eventflow.tpp._simulated import truth as truth
-from eventflow.tpp.models._duration import DurationProcess as DurationProcess
 from eventflow.tpp.models._hawkes import Hawkes as Hawkes
 from eventflow.tpp.models._history import HistoryProcess as HistoryProcess
 from eventflow.tpp.models._history import HistoryState as HistoryState
 from eventflow.tpp.models._iftpp import IFTPP as IFTPP
+from eventflow.tpp.models._neural import DurationProcess as DurationProcess
+from eventflow.tpp.models._neural import NeuralPointProcess as NeuralPointProcess
 from eventflow.tpp.models._nhp import NHP as NHP
 from eventflow.tpp.models._poisson import Poisson as Poisson
 from eventflow.tpp.models._rmtpp import RMTPP as RMTPP

@@ -9,14 +9,23 @@ import torch
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema, pad
-from eventflow.nn import CTLSTM, LSTM, Gompertz, LogNormalMixture, WeibullMixture
+from eventflow.nn import (
+    CTLSTM,
+    GRU,
+    LSTM,
+    Gompertz,
+    LogNormalMixture,
+    SoftplusIntensity,
+    SoftplusNetwork,
+    WeibullMixture,
+)
 from eventflow.testing import check_point_process
 from eventflow.tpp import (
     IFTPP,
     NHP,
     RMTPP,
-    DurationProcess,
     Hawkes,
+    NeuralPointProcess,
     PointProcess,
     checkpoint_entry,
     load_model,
@@ -52,12 +61,14 @@ def test_rmtpp_obeys_every_law(slope: float) -> None:
     "process",
     [
         IFTPP(3, hidden_size=6, embedding_size=4, components=5, time_scale=0.5),
-        DurationProcess(2, LSTM(5, 6), WeibullMixture(6, 2, components=4), time_scale=3.0),
-        DurationProcess(2, CTLSTM(5, 6), LogNormalMixture(6, 2, components=3)),
+        NeuralPointProcess(2, LSTM(5, 6), WeibullMixture(6, 2, components=4), time_scale=3.0),
+        NeuralPointProcess(2, CTLSTM(5, 6), LogNormalMixture(6, 2, components=3)),
+        NeuralPointProcess(2, CTLSTM(5, 6), SoftplusIntensity(6, 2), quadrature=30),
+        NeuralPointProcess(3, GRU(5, 6), SoftplusNetwork(6, 3), quadrature=30, time_scale=0.5),
     ],
-    ids=["iftpp", "weibull-lstm", "lognormal-ctlstm"],
+    ids=["iftpp", "weibull-lstm", "lognormal-ctlstm", "softplus-ctlstm", "softplus-gru"],
 )
-def test_duration_heads_obey_every_law(process: PointProcess) -> None:
+def test_cells_and_heads_obey_every_law(process: PointProcess) -> None:
     check_point_process(wild(process, scale=0.4))
 
 

@@ -7,7 +7,7 @@ marks are independent of it. Density, survival, mean and samples in closed form;
 from __future__ import annotations
 
 from eventflow.nn import GRU, LogNormalMixture
-from eventflow.tpp.models._duration import DurationProcess
+from eventflow.tpp.models._neural import DurationProcess
 
 
 class IFTPP(DurationProcess):

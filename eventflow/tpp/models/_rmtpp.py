@@ -7,7 +7,7 @@ the likelihood (eq. 12), survival and inverse, are in closed form (:class:`event
 from __future__ import annotations
 
 from eventflow.nn import RNN, Gompertz
-from eventflow.tpp.models._duration import DurationProcess
+from eventflow.tpp.models._neural import DurationProcess
 
 
 class RMTPP(DurationProcess):

@@ -1,38 +1,67 @@
-"""Point processes given by the law of the next gap instead of an intensity: any cell, any duration head."""
+"""Any cell, any head: a point process in one line (the README's gallery shows five)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from eventflow.errors import InputError
-from eventflow.nn import Cell, DurationHead
+from eventflow.nn import Cell, DurationHead, SoftplusIntensity, SoftplusNetwork
 from eventflow.tpp._process import Prediction, Rule
 from eventflow.tpp._sample import _categorical, _exponential
 from eventflow.tpp.models._history import HistoryProcess, HistoryState
 
+Head = SoftplusIntensity | SoftplusNetwork | DurationHead
 
-class DurationProcess(HistoryProcess):
-    """A history process whose head is the law of the next gap: likelihood, survival and samples in closed form.
+
+class NeuralPointProcess(HistoryProcess):
+    """A cell summarises the past, a head turns it into intensities.
+
+    ``SoftplusIntensity`` reads the cell as it evolves between events; ``SoftplusNetwork`` also sees the time since the
+    last event; a ``DurationHead`` gives the law of the next gap from the state just after the last event, and the
+    result is then a :class:`DurationProcess`, with likelihood, survival and samples in closed form.
 
     Args:
         num_marks: K.
-        cell: takes ``embedding_size + 1`` features: the mark's embedding and log(1 + gap).
-        head: a :class:`DurationHead` (cell.hidden_size, num_marks).
+        cell: of D inputs: a mark's embedding of D - 1 numbers, and log(1 + gap).
+        head: made with (cell.hidden_size, num_marks).
         time_scale: see :class:`PointProcess`.
+        quadrature: nodes per gap of the compensator, where it has no closed form.
     """
 
-    closed_form = True
+    def __new__(cls, *args: Any, **options: Any) -> NeuralPointProcess:
+        """A DurationProcess where the head is a DurationHead; subclasses are themselves."""
+        head = options.get("head", args[2] if len(args) > 2 else None)
+        return object.__new__(DurationProcess if cls is NeuralPointProcess and isinstance(head, DurationHead) else cls)
 
-    def __init__(self, num_marks: int, cell: Cell, head: DurationHead, *, time_scale: float = 1.0) -> None:
-        super().__init__(num_marks, cell, embedding_size=cell.input_size - 1, gap_features=1, time_scale=time_scale)
-        if head.mark_logits.weight.shape != (num_marks, cell.hidden_size):
-            seen = tuple(head.mark_logits.weight.shape)
+    def __init__(
+        self, num_marks: int, cell: Cell, head: Head, *, time_scale: float = 1.0, quadrature: int = 20
+    ) -> None:
+        super().__init__(
+            num_marks, cell, embedding_size=cell.input_size - 1, gap_features=1, time_scale=time_scale,
+            quadrature=quadrature,
+        )  # fmt: skip
+        made_for = (head.init_args["hidden_size"], head.init_args["num_marks"])
+        if made_for != (cell.hidden_size, num_marks):
             raise InputError(
-                f"the head has (num_marks, hidden_size)={seen}; expected {(num_marks, cell.hidden_size)}. "
-                f"Write: {type(head).__name__}({cell.hidden_size}, {num_marks})"
+                f"the head was made for (hidden_size, num_marks)={made_for}; the cell and the process have "
+                f"{(cell.hidden_size, num_marks)}. Write: {type(head).__name__}({cell.hidden_size}, {num_marks})"
             )
         self.head = head
+
+    def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
+        age = state.elapsed + u
+        h = self.cell.read(self.cell.evolve(state.cell, age))
+        return self.head(h, age) if isinstance(self.head, SoftplusNetwork) else self.head(h)
+
+
+class DurationProcess(NeuralPointProcess):
+    """A :class:`NeuralPointProcess` with a :class:`DurationHead`: everything in closed form that has one."""
+
+    closed_form = True
+    head: DurationHead
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
         h = self.cell.read(state.cell)
