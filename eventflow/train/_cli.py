@@ -70,6 +70,8 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, command: str, words: list[str], sources: list[Source]) -> None:
         self.words, self.sources = [command, *words], sources
+        arguments = LightningCLI.subcommands()[command]
+        self.subcommands = lambda: {command: arguments}  # the parsers of the other three would cost a second
         self.folder: Path | None = None
         super().__init__(
             L.LightningModule,
@@ -83,9 +85,7 @@ class TrainCLI(LightningCLI):
                 "use_distributed_sampler": False, "devices": 1, "log_every_n_steps": 1,
             },  # fmt: skip
             parser_class=Parser,
-            parser_kwargs={"prog": "eventflow", "allow_abbrev": False} | {
-                name: {"allow_abbrev": False} for name in self.subcommands()
-            },
+            parser_kwargs={"prog": "eventflow", "allow_abbrev": False, command: {"allow_abbrev": False}},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )  # fmt: skip
@@ -101,7 +101,7 @@ class TrainCLI(LightningCLI):
         parser.set_defaults(
             {
                 "early_stopping.monitor": MONITOR, "early_stopping.patience": 10, "checkpoint.monitor": MONITOR,
-                "checkpoint.filename": "best", "checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True,
+                "checkpoint.filename": "best", "checkpoint.save_on_train_epoch_end": True,
             }
         )  # fmt: skip
 
@@ -124,27 +124,28 @@ class TrainCLI(LightningCLI):
     # -- the run --------------------------------------------------------------------------------------------------
 
     def instantiate_classes(self) -> None:
-        """Build data, model and trainer; an :class:`InputError` of theirs comes through as it was raised."""
+        """Build data, model and trainer; what a constructor raises comes through without jsonargparse's wrapping."""
         try:
             super().instantiate_classes()
-        except ValueError as error:  # jsonargparse wraps what a constructor raises
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, InputError):
-                cause = cause.__cause__ or cause.__context__
-            raise cause or error from None
+        except ValueError as error:
+            cause: BaseException = error
+            while not isinstance(cause, InputError) and cause.__cause__ is not None:
+                cause = cause.__cause__
+            raise cause from None
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """The trainer; for fit with its run folder, callbacks and tables."""
+        """The trainer; for fit with its run folder, its tables, and last.ckpt after every epoch (to resume)."""
         given = self._get(self.config_init, "trainer")
         bar = given.get("enable_progress_bar") is not False and sys.stdout.isatty()
         if self.subcommand != "fit":
-            plain = {"logger": False, "devices": 1, "callbacks": None, "enable_progress_bar": bar}
-            return self._instantiate_trainer({**given, **plain}, [])
+            plain = {"logger": False, "devices": 1, "callbacks": None, "enable_checkpointing": False}
+            return self._instantiate_trainer({**given, **plain, "enable_progress_bar": bar}, [])
         self.folder = self._run_folder()
         checkpoint = self._get(self.config_init, "checkpoint")
         if checkpoint.dirpath is None:
-            checkpoint.dirpath = str(self.folder / "checkpoints")
-        self.trainer_defaults["callbacks"] = [RichProgressBar()] if bar else []
+            checkpoint.dirpath = str((self.folder / "checkpoints").resolve())
+        last = ModelCheckpoint(checkpoint.dirpath, filename="last", save_on_train_epoch_end=True)
+        self.trainer_defaults["callbacks"] = [last, *([RichProgressBar()] if bar else [])]
         return super().instantiate_trainer(
             default_root_dir=str(self.folder), logger=self._loggers(given.get("logger")), enable_progress_bar=bar
         )
@@ -227,7 +228,7 @@ class TrainCLI(LightningCLI):
     def _config_data(self) -> dict[str, Any]:
         """What was asked for, as plain data, without the trainer's machinery."""
         sub = self._subcommand_parsers[str(self.subcommand)]
-        plain = yaml.safe_load(sub.dump(self.config[str(self.subcommand)], skip_none=True, format="yaml"))
+        plain = yaml.safe_load(sub.dump(self.config[str(self.subcommand)], format="yaml"))
         return {key: plain[key] for key in ("seed_everything", "data", "model") if key in plain}
 
 

@@ -14,6 +14,15 @@ from eventflow.train._references import find_checkpoint, inline, run_folder
 #: Set while a run lasts, so that the processes it starts write into the same folder.
 RUN_VARIABLE = "EVENTFLOW_RUN_FOLDER"
 
+#: Warnings of libraries about each other, and about what we do on purpose.
+_HARMLESS = (
+    r".*isinstance\(treespec, LeafSpec\)",
+    r"(?s).*was deprecated in v4\.49",
+    r"(?s).*JSONARGPARSE_DEPRECATION_WARNINGS",
+    r"Be aware that when using `ckpt_path`",
+    r"Checkpoint directory .* exists and is not empty",
+)
+
 
 def command(name: str, argv: Sequence[str]) -> None:
     """Run ``eventflow <name> <argv>``, name being fit, validate, test or predict.
@@ -68,7 +77,7 @@ def _quiet() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            for harmless in (".*(isinstance\\(treespec|LeafSpec).*", "Be aware that when using `ckpt_path`.*"):
+            for harmless in _HARMLESS:
                 warnings.filterwarnings("ignore", message=harmless)
             yield
     finally:

@@ -59,6 +59,10 @@ class PointProcessTask(L.LightningModule):
         """What run folders call it."""
         return type(self.model).__name__.lower()
 
+    def setup(self, stage: str) -> None:
+        """Batches stay as they come, gaps in float64, whatever the precision: the model rounds them itself."""
+        self.trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all weights."""
         return self._optimizer(self.model.parameters())
@@ -69,7 +73,7 @@ class PointProcessTask(L.LightningModule):
         """nll per scored event of the step over all processes, times their number (DDP divides by it again)."""
         nll, scored = self._count(batch)
         everywhere = self.trainer.strategy.reduce(scored, reduce_op="sum")
-        return nll * (self.trainer.world_size / everywhere.clamp_min(1))
+        return nll * self.trainer.world_size / everywhere.clamp_min(1)
 
     def on_train_epoch_start(self) -> None:
         """A new epoch, a new mean."""
@@ -170,12 +174,12 @@ class PointProcessTask(L.LightningModule):
             raise InputError(f"{name} was not written by eventflow: it has no 'eventflow' entry")
         here, there = self.model.class_path, entry["class_path"]
         if here != there:
-            raise InputError(f"{name} holds a {there}; this run's model is a {here}. Give the model it was trained as")
+            raise InputError(f"{name} holds {there}; this run's model is {here}. Give the model it was trained as")
         seen, expected = entry["init_args"], self.model.init_args
         other = [k for k in sorted({*seen, *expected}) if seen.get(k) != expected.get(k)]
         if other:
             pairs = "; ".join(f"{k} is {seen.get(k)!r} there, {expected.get(k)!r} here" for k in other)
-            raise InputError(f"{name} holds a {there} with other arguments or of other data: {pairs}")
+            raise InputError(f"{name} holds {there} with other arguments or of other data: {pairs}")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

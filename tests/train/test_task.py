@@ -1,0 +1,135 @@
+"""The loss and metrics of PointProcessTask against their definitions, and what several processes compute together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from eventflow.errors import InputError
+from eventflow.events import pad
+from eventflow.tpp import Hawkes, Poisson, load_model
+from eventflow.train import EventData, EventLoader, PointProcessTask
+
+
+def task_of(kind: Callable[..., Any], *, rank_sum: Callable[[Tensor], Tensor], world: int = 1) -> PointProcessTask:
+    """A task outside a trainer, with a stand-in for the sum over processes."""
+    task = PointProcessTask(kind, num_marks=3, time_scale=0.5)
+    strategy = SimpleNamespace(reduce=lambda x, reduce_op: rank_sum(x))
+    task.__dict__["_trainer"] = SimpleNamespace(strategy=strategy, world_size=world)
+    task._fabric = None
+    return task
+
+
+def gradients(task: PointProcessTask) -> list[Tensor]:
+    return [weight.grad.clone() for weight in task.model.parameters() if weight.grad is not None]
+
+
+def test_the_loss_is_the_nll_per_scored_event(tiny_data: Path) -> None:
+    data = EventData(str(tiny_data), batch_size=45)
+    batch = next(iter(data.train_dataloader()))
+    task = task_of(Hawkes, rank_sum=lambda x: x)
+    loss = task.training_step(batch, 0)
+    expected = -task.model.log_prob(batch).sum() / batch.num_scored
+    torch.testing.assert_close(loss, expected)
+    assert batch.num_scored == data.events["train"].num_scored
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_together_take_the_gradient_of_one(tiny_data: Path, world: int) -> None:
+    """DDP averages gradients over processes; the mean of theirs must be that of one process with the whole step."""
+    events = EventData(str(tiny_data)).events["train"]  # lengths 0 to 20: the shares have different numbers of events
+    size = 7
+    whole = EventLoader(events, batch_size=size * world, shuffle=True)
+    shares = [EventLoader(events, batch_size=size, shuffle=True, rank=r, world=world) for r in range(world)]
+    for step, *parts in zip(whole, *shares, strict=True):
+        torch.manual_seed(0)
+        single = task_of(Hawkes, rank_sum=lambda x: x).double()
+        loss = single.training_step(step, 0)
+        loss.backward()
+        losses, theirs = [], []
+        for part in parts:
+            torch.manual_seed(0)
+            task = task_of(Hawkes, rank_sum=lambda x, n=step.num_scored: torch.full_like(x, n), world=world).double()
+            task.training_step(part, 0).backward()
+            losses.append(task.training_step(part, 0).item())
+            theirs.append(gradients(task))
+        assert np.mean(losses) == pytest.approx(loss.item(), rel=1e-12)
+        for one, *many in zip(gradients(single), *theirs, strict=True):
+            torch.testing.assert_close(torch.stack(many).mean(0), one, rtol=1e-10, atol=1e-12)
+
+
+def trained(
+    data: EventData, network: Callable[..., Any], folder: Path, *, max_epochs: int, lr: float = 1e-3
+) -> tuple[L.Trainer, Any]:
+    torch.manual_seed(0)
+    task = PointProcessTask(
+        network, num_marks=data.num_marks, time_scale=data.time_scale,
+        optimizer=lambda weights: torch.optim.Adam(weights, lr=lr),
+    )  # fmt: skip
+    trainer = L.Trainer(
+        default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False, num_sanity_val_steps=0,
+        enable_model_summary=False, enable_checkpointing=False, max_epochs=max_epochs,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    return trainer, task
+
+
+def test_training_finds_the_maximum_likelihood(tiny_data: Path, tmp_path: Path) -> None:
+    """A Poisson process has it in closed form: the rate of each mark is its events over the watched time."""
+    data = EventData(str(tiny_data), batch_size=45)
+    _, task = trained(data, Poisson, tmp_path, max_epochs=100, lr=0.1)
+    train = data.events["train"]
+    expected = np.bincount(train.marks["mark"], minlength=3) / (train.span[:, 1] - train.span[:, 0]).sum()
+    np.testing.assert_allclose(task.model.rate.detach()[0], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [3, 13])
+def test_the_logged_validation_is_exact_whatever_the_batch_size(
+    tiny_data: Path, tmp_path: Path, batch_size: int
+) -> None:
+    data = EventData(str(tiny_data), batch_size=batch_size)
+    trainer, task = trained(data, Hawkes, tmp_path, max_epochs=1)
+    val = data.events["val"]
+    expected = -task.model.log_prob(val).sum() / val.num_scored
+    assert float(trainer.callback_metrics["val/nll_per_event"]) == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_logged_training_mean_weighs_every_event_alike(tiny_data: Path, tmp_path: Path) -> None:
+    data = EventData(str(tiny_data), batch_size=10)
+    trainer, task = trained(data, Hawkes, tmp_path, max_epochs=1, lr=0.0)  # weights that do not move
+    train = data.events["train"]
+    expected = -task.model.log_prob(train).sum() / train.num_scored
+    assert float(trainer.callback_metrics["train/nll_per_event"]) == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_checkpoint_rebuilds_the_model_without_lightning(tiny_data: Path, tmp_path: Path) -> None:
+    data = EventData(str(tiny_data))
+    trainer, task = trained(data, Hawkes, tmp_path, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = load_model(tmp_path / "a.ckpt")
+    batch = pad(data.events["test"])
+    assert torch.equal(loaded.model.log_prob(batch), task.model.log_prob(batch))
+    assert (loaded.schema, loaded.start) == (data.schema, 0.0)
+
+
+def test_what_the_data_tells_the_model(tiny_data: Path) -> None:
+    data = EventData(str(tiny_data))
+    gaps = data.events["train"].gaps
+    assert (data.num_marks, data.start, data.title) == (3, 0.0, "tiny")
+    assert data.time_scale == pytest.approx(gaps.mean(), rel=1e-12)
+
+
+def test_another_model_is_refused(tiny_data: Path, tmp_path: Path) -> None:
+    data = EventData(str(tiny_data))
+    trainer, _ = trained(data, Hawkes, tmp_path, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="holds eventflow.tpp.Hawkes; this run's model is eventflow.tpp.Poisson"):
+        trainer.fit(PointProcessTask(Poisson, num_marks=3), data, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
