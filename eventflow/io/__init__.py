@@ -20,6 +20,7 @@ from eventflow.io._hub import load_hub as load_hub
 from eventflow.io._info import Info as Info
 from eventflow.io._info import describe as describe
 from eventflow.io._page import render as render
+from eventflow.io._read import open_recording as open_recording
 from eventflow.io._read import read_events as read_events
 from eventflow.io._read import read_with_report as read_with_report
 from eventflow.io._report import ReadReport as ReadReport
@@ -30,3 +31,4 @@ from eventflow.io._uri import Source as Source
 from eventflow.io._uri import open_sink as open_sink
 from eventflow.io._uri import open_source as open_source
 from eventflow.io._write import write_events as write_events
+from eventflow.io.cameras import Recording as Recording

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
@@ -11,17 +12,18 @@ from eventflow.events import Events, Schema
 from eventflow.io._columns import LogColumns
 from eventflow.io._report import ReadReport
 from eventflow.io._request import Request
-from eventflow.io._sniff import check_format, sniff
+from eventflow.io._sniff import check_format, check_readable, sniff
+from eventflow.io.cameras import CAMERA_FORMATS, Recording, open_camera
 
 _READERS = {
     "parquet": "_parquet", "easytpp": "_json", "pkl": "_pickle", "csv": "_csv", "jsonl": "_jsonl", "xes": "_xes",
-    "weblog": "_weblog",
+    "weblog": "_weblog", **dict.fromkeys(CAMERA_FORMATS, "cameras"),
 }  # fmt: skip
 
 
 def read_events(
     path: str | PathLike[str], *, format: str | None = None, window: tuple[float, float] | None = None,
-    columns: LogColumns | None = None, schema: Schema | None = None,
+    columns: LogColumns | None = None, schema: Schema | None = None, recover: bool = False,
 ) -> Events:  # fmt: skip
     """Events from a file, checked.
 
@@ -34,16 +36,41 @@ def read_events(
         columns: what the columns of a log mean and what to do about bad rows; see :class:`LogColumns`.
         schema: what is known beforehand: unit, K, vocabulary (a word outside it is then an error).
 
+        recover: of a camera's recording that is cut off or damaged, return the events before the fault, with a warning.
+
     Raises:
         InputError: with the file, the line, what was seen there, what was expected and what to write.
     """
-    events, report = read_with_report(path, format=format, columns=columns, schema=schema)
-    report.warn()
-    if window is None:
-        return events
-    if len(window) != 2 or not window[0] <= window[1]:
+    if window is not None and (len(window) != 2 or not window[0] <= window[1]):
         raise InputError(f"read_events(window={window!r}): expected (t0, t1) with t0 <= t1")
-    return events.slice(*window)
+    path, name = Path(path), _format_of(path, format)
+    report = ReadReport(path, name)
+    request = Request(path, report, columns or LogColumns(), schema, window=window, recover=recover)
+    events = _reader(name)(request)
+    report.warn()
+    return events if window is None or name in CAMERA_FORMATS else events.slice(*window)
+
+
+def open_recording(
+    path: str | PathLike[str], *, format: str | None = None, schema: Schema | None = None, recover: bool = False
+) -> Recording:
+    """An event camera's file, to be read in chunks and windows, in constant memory.
+
+    ``for events in open_recording("rec.raw").window(dt=10_000): ...``
+
+    Args:
+        path: the file, of any size.
+        format: one of ``FORMATS`` that is a camera's; None finds it.
+        schema: the sensor's height and width, where the file does not say.
+        recover: of a file that is cut off or damaged, the events before the fault; ``.report`` then says where.
+
+    Raises:
+        InputError: for a file of another kind. Reading raises it at a fault, with the byte.
+    """
+    path, name = Path(path), _format_of(path, format)
+    if name not in CAMERA_FORMATS:
+        raise InputError(f"{path} is {name}, not a camera's recording. Write: read_events({str(path)!r})")
+    return open_camera(path, name, schema=schema, recover=recover)
 
 
 def read_with_report(
@@ -51,10 +78,19 @@ def read_with_report(
     schema: Schema | None = None, lenient: bool = False,
 ) -> tuple[Events, ReadReport]:  # fmt: skip
     """Events and what the reader noticed; ``lenient`` describes a broken file instead of refusing it."""
-    path = Path(path)
-    name = sniff(path)
-    name = check_format(format) if format else name
+    path, name = Path(path), _format_of(path, format)
     report = ReadReport(path, name)
     request = Request(path, report, columns or LogColumns(), schema, lenient)
-    reader = importlib.import_module(f"eventflow.io.{_READERS[name]}")
-    return reader.read(request), report
+    return _reader(name)(request), report
+
+
+def _format_of(path: str | PathLike[str], format: str | None) -> str:
+    """The given format, if it is one, else the file's own; the file must be there and not be empty."""
+    if format is None:
+        return sniff(Path(path))
+    check_readable(Path(path))
+    return check_format(format)
+
+
+def _reader(name: str) -> Callable[[Request], Events]:
+    return importlib.import_module(f"eventflow.io.{_READERS[name]}").read

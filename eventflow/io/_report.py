@@ -63,8 +63,8 @@ class ReadReport:
         return "\n".join(lines)
 
     def warn(self) -> None:
-        """Say it aloud if rows were left out."""
-        if self.skipped:
+        """Say it aloud if rows were left out, or if the file is broken."""
+        if self.skipped or self.facts.get("broken"):
             warnings.warn(ReadWarning(self), stacklevel=3)
 
 

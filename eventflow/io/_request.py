@@ -17,7 +17,8 @@ class Request:
     """What a format's reader is given.
 
     ``lenient`` describes rather than refuses: bad rows are counted and left out, disorder is kept as it is. Only the
-    info page reads like that.
+    info page reads like that. Cameras' readers apply the ``window`` themselves, and with ``recover`` they return what
+    lies before a fault.
     """
 
     path: Path
@@ -25,6 +26,8 @@ class Request:
     columns: LogColumns = field(default_factory=LogColumns)
     schema: Schema | None = None
     lenient: bool = False
+    window: tuple[float, float] | None = None
+    recover: bool = False
 
     @property
     def skips(self) -> bool:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from eventflow.errors import InputError, did_you_mean
+from eventflow.io.cameras import CAMERA_FORMATS, sniff_camera
 
 #: format -> (suffixes, what it is, as error messages and ``--help`` tell it).
 FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -18,6 +19,7 @@ FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
     "jsonl": ((".jsonl", ".ndjson"), 'a log, one JSON object a line: {"key": "user-7", "t": 12.5, "mark": 3}'),
     "xes": ((".xes", ".xes.gz"), "an XES event log of process mining"),
     "weblog": ((".log",), "a web server's access log, common or combined format"),
+    **CAMERA_FORMATS,
 }
 _HEAD = 1 << 16
 _ACCESS = re.compile(rb'^\S+ \S+ .*?\[\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "')
@@ -35,11 +37,11 @@ def sniff(path: Path) -> str:
     name = path.name.lower()
     if head[:2] == b"\x1f\x8b":
         head = _gunzipped(path)
-    found = _from_content(head)
+    found = _from_content(head) or sniff_camera(head, path)
     if found:
         return found
     for known, (suffixes, _) in FORMATS.items():
-        if name.endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
+        if name.removesuffix(".gz").endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
             return known
     raise InputError(
         f"{path}: its format is not known; it begins with {head[:24]!r}. Known formats:\n{known_formats()}"
@@ -53,6 +55,11 @@ def check_format(name: str) -> str:
             f"format {name!r} is not known; {did_you_mean(name, FORMATS)}. Known formats:\n{known_formats()}"
         )
     return name
+
+
+def check_readable(path: Path) -> None:
+    """An error that says why, if ``path`` is no file that can be read, or is empty."""
+    _head(path)
 
 
 def _head(path: Path) -> bytes:

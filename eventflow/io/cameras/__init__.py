@@ -1,0 +1,74 @@
+"""Event cameras' files: every format opened as a :class:`Recording`, read whole, by window or in chunks.
+
+(0, 0) is the top left pixel, p is 1 where it became brighter, t is in microseconds as the file counts them. The span
+is what the file states, else from the first event to just past the last. One private file here for each family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from eventflow.events import Events, Schema
+from eventflow.io._request import Request
+from eventflow.io.cameras._recording import Recording as Recording
+from eventflow.io.cameras._source import Opening, Source
+
+
+class _Camera(NamedTuple):
+    suffixes: tuple[str, ...]
+    what: str
+    module: str
+    opener: str
+    variant: str = ""
+
+
+_CAMERAS = {
+    "evt2": _Camera((), "Prophesee RAW, EVT 2.0", "_prophesee", "open_raw", "evt2"),
+    "evt21": _Camera((), "Prophesee RAW, EVT 2.1", "_prophesee", "open_raw", "evt21"),
+    "evt3": _Camera((".raw",), "Prophesee RAW, EVT 3.0", "_prophesee", "open_raw", "evt3"),
+    "dat": _Camera((".dat",), "Prophesee DAT", "_prophesee", "open_dat"),
+    "aedat2": _Camera((), "jAER's AEDAT 2 (DVS128, DAVIS240, DAVIS346)", "_aer", "open_aedat2"),
+    "aedat31": _Camera((), "cAER's AEDAT 3.1", "_aer", "open_aedat31"),
+    "nmnist": _Camera((".bin",), "N-MNIST and N-Caltech101, five bytes an event", "_aer", "open_nmnist"),
+}
+#: format -> (suffixes, what it is): joins ``eventflow.io.FORMATS``.
+CAMERA_FORMATS = {name: (camera.suffixes, camera.what) for name, camera in _CAMERAS.items()}
+
+
+def open_camera(
+    path: Path, name: str, *, schema: Schema | None = None, recover: bool = False
+) -> Recording:  # fmt: skip
+    """The recording in a file of a known camera format (see :func:`eventflow.io.open_recording`)."""
+    camera = _CAMERAS[name]
+    opening = Opening(path, schema.height if schema else None, schema.width if schema else None, camera.variant)
+    opener: Callable[[Opening], Source] = getattr(import_module(f"{__name__}.{camera.module}"), camera.opener)
+    return Recording(opener(opening), format=name, schema=schema, recover=recover)
+
+
+def read(request: Request) -> Events:
+    """Events for ``read_events``; what was noticed goes into the request's report."""
+    recording = open_camera(
+        request.path, request.report.format, schema=request.schema, recover=request.recover or request.lenient
+    )
+    events = recording.read(request.window)
+    request.report.rows = events.num_events
+    request.report.facts |= recording.report.facts
+    request.report.notes += recording.report.notes
+    return events
+
+
+def sniff_camera(head: bytes, path: Path) -> str | None:
+    """The camera format of a file that begins so, or None."""
+    if head[:2] == b"% ":
+        from eventflow.io.cameras._prophesee import parse_header
+
+        encoding = parse_header(head).encoding
+        return encoding if encoding in _CAMERAS else None
+    if head[:10] == b"#!AER-DAT2":
+        return "aedat2"
+    if head[:12] == b"#!AER-DAT3.1":
+        return "aedat31"
+    return None

@@ -1,0 +1,72 @@
+"""jAER's and cAER's files (AEDAT 2 and 3.1) and the five-byte events of N-MNIST and N-Caltech101."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from eventflow.io.cameras._source import Opening
+from eventflow.io.cameras._words import WordSource
+from eventflow.ops.decode import decode_aedat2, decode_aedat31, decode_nmnist
+
+_CAMERAS = {"dvs128": (128, 128), "davis240": (180, 240), "davis346": (260, 346)}
+_LONGEST = 1 << 18
+_END = b"#!END-HEADER\r\n"
+
+
+def open_aedat2(opening: Opening) -> WordSource:
+    """AEDAT 2. The camera is told by the header, or by the size of the sensor that the caller gives."""
+    head, begin = _header(opening)
+    camera = _camera(opening, head[:begin].decode("latin-1").lower())
+    height, width = _CAMERAS[camera]
+    return WordSource(
+        opening, height, width, sorted=True, begin=begin, record=8, decode=partial(decode_aedat2, camera=camera)
+    )
+
+
+def open_aedat31(opening: Opening) -> WordSource:
+    """AEDAT 3.1: the header ends with a line ``#!END-HEADER``."""
+    head, begin = _header(opening)
+    found = head.find(_END)
+    begin = found + len(_END) if found >= 0 else begin
+    name = re.search(r"Source \d+: *(DVS128|DAVIS240|DAVIS346)", head[:begin].decode("latin-1"), re.IGNORECASE)
+    known = _CAMERAS.get(name[1].lower(), (None, None)) if name else (None, None)
+    height, width = opening.height or known[0], opening.width or known[1]
+    return WordSource(
+        opening, height, width, sorted=True, begin=begin, record=28,
+        decode=partial(decode_aedat31, height=height, width=width),
+    )  # fmt: skip
+
+
+def open_nmnist(opening: Opening) -> WordSource:
+    """N-MNIST (34 x 34) or N-Caltech101; the file does not say which, nor its size."""
+    decode = partial(decode_nmnist, height=opening.height, width=opening.width)
+    return WordSource(opening, opening.height, opening.width, sorted=True, record=5, decode=decode)
+
+
+def _header(opening: Opening) -> tuple[bytes, int]:
+    """The beginning of the file, and the byte behind its lines that begin with ``#``."""
+    with opening.path.open("rb") as file:
+        head = file.read(_LONGEST)
+    at = 0
+    while head[at : at + 1] == b"#":
+        stop = head.find(b"\n", at)
+        if stop < 0:
+            raise opening.error(f"its header does not end within {_LONGEST:,} bytes")
+        at = stop + 1
+    return head, at
+
+
+def _camera(opening: Opening, header: str) -> str:
+    for name in _CAMERAS:
+        if name in header:
+            return name
+    size = (opening.height, opening.width)
+    for name, known in _CAMERAS.items():
+        if size == known:
+            return name
+    told = ", ".join(f"{w}x{h} ({name})" for name, (h, w) in _CAMERAS.items())
+    raise opening.error(
+        f"its header names no camera that is known here, and the layout of AEDAT 2 depends on it: {told}. Write: "
+        "read_events(..., schema=Schema(height=180, width=240))"
+    )

@@ -1,0 +1,123 @@
+"""What a camera format's reader provides, and the checks that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventflow.errors import InputError
+
+Array = NDArray[Any]
+Bound = int | None
+
+
+class Columns(NamedTuple):
+    """t (n,) int64 us, nondecreasing; x, y (n,) uint16; p (n,) uint8 in {0, 1}."""
+
+    t: Array
+    x: Array
+    y: Array
+    p: Array
+
+    def part(self, lo: int, hi: int) -> Columns:
+        """Rows lo to hi, as views."""
+        return Columns(*(column[lo:hi] for column in self))
+
+
+class BrokenError(Exception):
+    """The file cannot be read further; the events before that were delivered. The message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a reader is given: the file, and the sensor's size where the caller knows it."""
+
+    path: Path
+    height: int | None = None
+    width: int | None = None
+    variant: str = ""
+
+    def error(self, message: str) -> InputError:
+        """An InputError that begins with the path."""
+        return InputError(f"{self.path}: {message}")
+
+
+@dataclass(slots=True)
+class Source:
+    """A file, opened. Subclasses fill the facts and implement :meth:`blocks`.
+
+    Args:
+        height, width: of the sensor; None: the file does not say.
+        span: the half-open interval in which the camera watched, where the file states it.
+        sorted: whether ``blocks`` vouches for the order of its times (decoders do).
+        notes: sentences for the report.
+    """
+
+    opening: Opening
+    height: int | None = None
+    width: int | None = None
+    span: tuple[int, int] | None = None
+    sorted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
+        """Events in the order of the file. Blocks that end before ``start`` may be left out, and after an event at or
+        past ``end`` the reader may stop. None: no bound.
+
+        Raises:
+            BrokenError: after the last event before the fault.
+        """
+        raise NotImplementedError
+
+
+def checked(source: Source, blocks: Iterator[Columns]) -> Iterator[Columns]:
+    """The blocks, as long as time does not go back; a block in which it does is cut there."""
+    last, seen = None, 0
+    for block in blocks:
+        if len(block.t):
+            wrong = block.t[1:] < block.t[:-1]
+            at = 0 if last is not None and block.t[0] < last else int(np.argmax(wrong)) + 1 if wrong.any() else None
+            if at is not None:
+                before = block.t[at - 1] if at else last
+                if at:
+                    yield block.part(0, at)
+                raise BrokenError(f"event {seen + at}: time goes back from {before} to {block.t[at]}")
+            last = block.t[-1]
+        seen += len(block.t)
+        yield block
+
+
+def as_columns(t: Array, x: Array, y: Array, p: Array, *, first: int) -> Columns:
+    """Columns in our dtypes; p may be {0, 1}, {-1, 1} or bool. ``first`` is the number of the first event, for faults.
+
+    Raises:
+        BrokenError: for a value that is none.
+    """
+    if p.dtype == np.bool_:
+        sign = p.view(np.uint8)
+    else:
+        sign = (p > 0).astype(np.uint8)
+        _refuse((p != sign) & (p != -1), p, "p", "0, 1 or -1", first)
+    sides = []
+    for name, side in (("x", x), ("y", y)):
+        if side.dtype != np.uint16:
+            with np.errstate(invalid="ignore"):
+                near = side.astype(np.uint16)
+            _refuse(near != side, side, name, "an integer in [0, 65536)", first)
+            side = near
+        sides.append(side)
+    if t.dtype.kind == "f":
+        _refuse(~np.isfinite(t) | (np.abs(t) > 2**62), t, "t", "a finite time", first)
+        t = np.rint(t)
+    return Columns(t.astype(np.int64, copy=False), *sides, sign)
+
+
+def _refuse(wrong: Array, values: Array, name: str, expected: str, first: int) -> None:
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise BrokenError(f"event {first + at}: {name} is {values[at]}; expected {expected}")
