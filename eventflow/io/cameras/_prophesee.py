@@ -34,9 +34,7 @@ class Header(NamedTuple):
             return "evt2" if name == "EVT20" else "evt3" if name == "EVT30" else name.lower()
         version = self.lines.get("evt", "")
         if version:
-            return {"2.0": "evt2", "2": "evt2", "2.1": "evt21", "3.0": "evt3", "3": "evt3"}.get(
-                version, f"evt{version}"
-            )
+            return f"evt{version.removesuffix('.0').replace('.', '')}"
         return "dat" if "data file containing" in self.lines or "version" in self.lines else None
 
     @property
@@ -100,8 +98,8 @@ def open_dat(opening: Opening) -> WordSource:
         kind, size = head[begin : begin + 1], head[begin + 1 : begin + 2]
         if size != b"\x08" or kind not in (b"\x00", b"\x0c"):
             raise opening.error(
-                f"byte {begin}: events of type 0x{kind.hex()} with 0x{size.hex()} bytes; expected change events: 0x00 or "
-                "0x0c with 0x08 bytes"
+                f"byte {begin}: events of type 0x{kind.hex()} and 0x{size.hex()} bytes; expected changes, type 0x00 or "
+                "0x0c, of 0x08 bytes"
             )
         begin += 2
     height, width = _size(opening, header)

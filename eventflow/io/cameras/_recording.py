@@ -11,7 +11,7 @@ import numpy as np
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.io._report import ReadReport
-from eventflow.io.cameras._source import Array, BrokenError, Columns, Source, checked
+from eventflow.io.cameras._source import BrokenError, Columns, Source, checked
 
 #: Most events of a chunk, unless told otherwise.
 SIZE = 1 << 20
@@ -69,7 +69,7 @@ class Recording:
         return self._events(_joined(parts), *whole)
 
     def window(self, *, dt: int | None = None, n: int | None = None) -> Iterator[Events]:
-        """Consecutive half-open windows, ``dt`` us long from the span's start, or of ``n`` events each (the last: fewer).
+        """Consecutive half-open windows: ``dt`` us long from the span's start, or ``n`` events each (the last: fewer).
 
         The same windows as ``read().window(...)``, without holding the recording. A silence of many windows is that
         many empty ones.
@@ -113,6 +113,7 @@ class Recording:
                 self.report.facts["broken"] = 1.0
                 self.report.notes.append(note)
         self.report.rows = max(self.report.rows, rows)
+        self.report.notes += [note for note in source.notes if note not in self.report.notes]
 
     def _events(self, columns: Columns, start: int, end: int) -> Events:
         marks = {"x": columns.x, "y": columns.y, "p": columns.p}

@@ -114,7 +114,7 @@ def as_columns(t: Array, x: Array, y: Array, p: Array, *, first: int) -> Columns
     if t.dtype.kind == "f":
         _refuse(~np.isfinite(t) | (np.abs(t) > 2**62), t, "t", "a finite time", first)
         t = np.rint(t)
-    return Columns(t.astype(np.int64, copy=False), *sides, sign)
+    return Columns(t.astype(np.int64, copy=False), sides[0], sides[1], sign)
 
 
 def _refuse(wrong: Array, values: Array, name: str, expected: str, first: int) -> None:

@@ -27,7 +27,7 @@ class _Place(NamedTuple):
 
 @dataclass(slots=True)
 class WordSource(Source):
-    """``decode(data, state)`` decodes bytes; ``begin`` is the byte where they begin; ``record`` the size of a whole one.
+    """``decode(data, state)`` decodes bytes; ``begin``: the byte where they begin; ``record``: the size of one.
 
     While it reads, it remembers where each block began and what the decoder knew, so that a later window starts there.
     """
@@ -87,9 +87,7 @@ class WordSource(Source):
             missing = state.registers.left - len(state.tail)  # type: ignore[union-attr]
         if state is not None and missing:
             at = self.begin + state.position
-            raise BrokenError(
-                f"byte {at:,}: the file is cut off in the middle of a record; {missing:,} bytes are missing"
-            )
+            raise BrokenError(f"byte {at:,}: the file is cut off within a record; {missing:,} bytes are missing")
 
 
 def _fill(file: Any, data: Any) -> int:
