@@ -81,7 +81,7 @@ def _dispatch(words: list[str]) -> None:
     elif command in _TRAIN:
         import_module("eventflow.train").command(command, rest)
     elif command == "stream":
-        _call(import_module("eventflow.online").stream, rest, prog="eventflow stream")
+        import_module("eventflow.cli._stream").run(rest)
     elif command == "data":
         _data(rest)
     elif command == "bench":
@@ -90,7 +90,7 @@ def _dispatch(words: list[str]) -> None:
         _call(import_module("eventflow.bench._demo").run, rest, prog="eventflow demo")
     else:
         known = [*_TRAIN, "stream", "data", "bench", "demo", "--help", "--version"]
-        raise InputError(f"unknown command {command!r}; {did_you_mean(command, known)}. See: eventflow --help")
+        raise InputError(f"unknown command {command!r}; {did_you_mean(command, known)}\nSee: eventflow --help")
 
 
 def _call(function: Callable[..., object], argv: list[str], *, prog: str) -> None:
@@ -100,7 +100,8 @@ def _call(function: Callable[..., object], argv: list[str], *, prog: str) -> Non
 
 
 def _data(words: list[str]) -> None:
-    name = _subcommand("data", words, {key: key for key in _DATA})
+    does = {"list": "the catalogue", "info": "a page about a file or a dataset", "convert": "one format into another"}
+    name = _subcommand("data", words, does | {"simulate": "draw a dataset from a law that is known"})
     module, function = _DATA[name]
     _call(getattr(import_module(module), function), words[1:], prog=f"eventflow data {name}")
 

@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse with what is wrong."""
-        raise InputError(f"{self.prog}: {message}. See: {self.prog} --help")
+        raise InputError(f"{self.prog}: {message}\nSee: {self.prog} --help")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Like argparse's; an unknown flag is an error that names the nearest."""
@@ -62,7 +62,7 @@ def parser_of(function: Callable[..., Any], *, prog: str) -> Parser:
         if not required and parameter.default is not None and options.get("action") is None:
             options["help"] += f" (default: {_shown(parameter.default)})"
         if required and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            parser.add_argument(name, **options)
+            parser.add_argument(name, **{**options, "metavar": name.upper()})
         else:
             flag = f"--{name.replace('_', '-')}"
             names = [flag] if "_" not in name else [flag, f"--{name}"]

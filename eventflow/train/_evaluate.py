@@ -13,9 +13,7 @@ from torch import Tensor
 
 from eventflow.events import Events, PaddedBatch
 from eventflow.nn import map_state
-from eventflow.tpp import PointProcess
-from eventflow.tpp._baselines import BaselineRow, fit_baselines
-from eventflow.tpp._metrics import GapMAE, Judged, NextEventMetrics
+from eventflow.tpp import BaselineRow, GapMAE, Judged, NextEventMetrics, PointProcess, fit_baselines
 
 #: name in metrics.json -> head of its column in the table
 COLUMNS = {

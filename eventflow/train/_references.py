@@ -106,7 +106,7 @@ def _read(kind: str, value: str) -> Source:
     return Source(kind, str(path), content)
 
 
-def find_checkpoint(value: str, *, resume: bool) -> Path:
+def find_checkpoint(value: str, *, resume: bool, flag: str = "--ckpt_path") -> Path:
     """The checkpoint that ``--ckpt_path`` stands for: a file, or a run folder (its last one to resume, else its best).
 
     Raises:
@@ -121,7 +121,7 @@ def find_checkpoint(value: str, *, resume: bool) -> Path:
                 return folder / name
     runs = sorted(str(p) for p in Path("runs").glob("*") if p.is_dir())
     seen = "a folder without checkpoints" if path.is_dir() else "no such file or folder"
-    raise InputError(f"--ckpt_path {value}: {seen}; {did_you_mean(value, runs)}")
+    raise InputError(f"{flag} {value}: {seen}; {did_you_mean(value, runs)}")
 
 
 def run_folder(checkpoint: Path) -> Path | None:

@@ -1,0 +1,64 @@
+"""``eventflow stream``: a trained model, live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventflow.cli._signature import call
+from eventflow.online import StreamOptions, stream_command
+from eventflow.tpp import load_model
+from eventflow.train._references import find_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamWords:
+    """Run a trained model live: read events, step the model, write one prediction per event.
+
+    Events are JSON lines like {"key": "user-7", "t": 12.5, "mark": 3}; answers have the same key and t, and nll (of
+    this event, given the past), next_t (median gap to the next one) and next_mark_probs. URIs: - (stdin, stdout), a
+    path (.jsonl, .csv, .parquet), tcp://host:port, udp://host:port.
+
+      eventflow stream --checkpoint runs/nhp-taxi-... --source events.jsonl --sink predictions.jsonl
+      tail -f log.jsonl | eventflow stream --checkpoint runs/nhp-taxi-... --snapshot state/
+
+    Args:
+        checkpoint: a run folder (its best one) or a .ckpt file.
+        source: where events come from.
+        sink: where predictions go.
+        snapshot: a folder; with it a run that was killed goes on where it stood, and nothing is lost or repeated.
+        lateness: how much later than a younger event one may arrive and still be put in order, in the data's unit.
+        start: when the observation of every key began; by default what the training data said.
+        every: events after which a snapshot is taken.
+        seconds: seconds after which one is taken, if sooner.
+        dead_letters: where lines that are no events, and late ones, go with the reason; by default beside the sink.
+        chunk: lines read at once, at most; fewer answer sooner under load, more run faster.
+        max_batch: keys stepped at once, at most; it changes no number.
+        max_keys: keys held, at most; events of further keys become dead letters.
+    """
+
+    checkpoint: str
+    source: str = "-"
+    sink: str = "-"
+    snapshot: Path | None = None
+    lateness: float = 0.0
+    start: float | None = None
+    every: int = 100_000
+    seconds: float = 30.0
+    dead_letters: Path | None = None
+    chunk: int = 4096
+    max_batch: int = 1024
+    max_keys: int | None = None
+
+
+def run(argv: Sequence[str]) -> None:
+    """``eventflow stream <argv>``."""
+    words = call(StreamWords, argv, prog="eventflow stream")
+    loaded = load_model(find_checkpoint(words.checkpoint, resume=False, flag="--checkpoint"))
+    options = StreamOptions(
+        schema=loaded.schema, start=loaded.start if words.start is None else words.start, lateness=words.lateness,
+        snapshot=words.snapshot, every=words.every, seconds=words.seconds, dead_letters=words.dead_letters,
+        chunk=words.chunk, max_batch=words.max_batch, max_keys=words.max_keys,
+    )  # fmt: skip
+    stream_command(loaded.model, words.source, words.sink, options)
