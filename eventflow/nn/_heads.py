@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,6 +25,7 @@ class SoftplusIntensity(nn.Linear, Recorded):
     def __init__(self, hidden_size: int, num_marks: int) -> None:
         super().__init__(hidden_size, num_marks)
         self.log_scale = nn.Parameter(torch.zeros(num_marks))
+        nn.init.constant_(self.bias, math.log(math.expm1(1 / num_marks)))  # about one event per unit, before training
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., H) -> (..., K) intensity of each mark, per unit of the cell's time."""
