@@ -36,10 +36,7 @@ def test_compiled_equals_definition(lines: list[str], exponent: int, end: bool) 
     same(parse_events(data, exponent=exponent), parse_events(data, exponent=exponent, backend="naive"))
 
 
-@given(
-    st.text(alphabet="0123456789 .
--+,e#%x", max_size=120).map(str.encode)
-)
+@given(st.text(alphabet="0123456789 .\n-+,e#%x", max_size=120).map(str.encode))
 def test_random_text_never_crashes_and_says_the_same(data: bytes) -> None:
     same(parse_events(data), parse_events(data, backend="naive"))
 
