@@ -29,8 +29,8 @@ _THEME = {INK: "currentColor", FAINT: "var(--faint)", PAPER: "var(--paper)"}
 _THEME |= {colour: f"var(--series-{i})" for i, colour in enumerate(SERIES)}
 
 _STYLE = {
-    "font.size": 9.5, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.labelsize": 9.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5,
+    "font.size": 10.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.labelsize": 10.5, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": FAINT,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "lines.linewidth": 1.7,
     "axes.grid": True, "grid.color": FAINT, "grid.alpha": 0.28, "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -67,6 +67,7 @@ def learning_curve(
         pad = 0.06 * (high - low)
         axes.set_ylim(low - pad, high + pad)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="upper right")
     return figure
 
@@ -99,7 +100,7 @@ def intensity_over_time(
             axes.set_title(f"{names[k]}  ({count} {'event' if count == 1 else 'events'})")
             axes.margins(x=0)
         panels[-1].set_xlabel(f"time ({unit})" if unit else "time")
-        figure.supylabel(f"intensity ({per})", fontsize=9.5)
+        figure.supylabel(f"intensity ({per})", fontsize=10.5)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
     return figure
@@ -129,7 +130,8 @@ def calibration(series: Mapping[str, Any], *, level: float = 0.95) -> Any:
         axes.plot([0, end], [0, end], color=INK, lw=0.8)
         for i, (name, qq) in enumerate(series.items()):
             axes.plot(qq.expected, qq.observed, color=SERIES[i % 6], marker="os^Dv<"[i % 6], ms=2.8, lw=0.9, label=name)
-        axes.set(xlabel="expected: quantiles of Exp(1)", ylabel="observed: residuals", xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel="expected: quantiles of Exp(1)", ylabel="observed: residuals", xlim=(0, None))
+        axes.set_ylim(0, 1.15 * max(float(band.high[-1]), float(band.observed[-1])))  # others may leave the picture
         axes.legend(loc="upper left")
     return figure
 

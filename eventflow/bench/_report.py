@@ -41,16 +41,19 @@ p { margin: .6rem 0; } .lead { font-size: 1.08rem; }
 .fact span { color: var(--faint); font-size: .84rem; line-height: 1.3; display: block; margin-top: .2rem; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .34rem .55rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .34rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
+td + td { white-space: nowrap; }
 th { color: var(--faint); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 tr.strong td { font-weight: 700; background: var(--card); }
 figure { margin: 1rem 0; } figure svg, figure img { width: 100%; max-width: 40rem; height: auto; display: block; }
 figure svg text { font-family: inherit !important; } figcaption { margin-top: .4rem; }
 figure img { background: #fefefe; border-radius: .4rem; }
-pre { background: var(--card); border-radius: .5rem; padding: .75rem .9rem; overflow-x: auto; margin: .5rem 0;
+pre { background: var(--card); border-radius: .5rem; padding: .75rem .9rem; margin: .5rem 0;
+  white-space: pre-wrap; overflow-wrap: anywhere;
   font: .86rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 ol { padding-left: 1.3rem; } li { margin: .5rem 0; } .good { color: var(--good); } .bad { color: var(--bad); }
+@media (max-width: 30rem) { table { font-size: .84rem; } th, td { padding: .3rem .3rem; } }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
 """.strip()
 
@@ -119,9 +122,14 @@ def figure(picture: str | Path, caption: str) -> str:
     return f"<figure>\n{body}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
 
 
+def code(text: str) -> str:
+    """Text as a terminal shows it; long lines wrap."""
+    return f"<pre>{escape(text)}</pre>"
+
+
 def commands(steps: Iterable[tuple[str, str]]) -> str:
     """What to do next: (what it does, the command line)."""
-    items = (f"<li>{escape(text)}<pre>{escape(line)}</pre></li>" for text, line in steps)
+    items = (f"<li>{escape(text)}{code(line)}</li>" for text, line in steps)
     return f"<ol>{''.join(items)}</ol>"
 
 
