@@ -11,9 +11,9 @@ and an event changes it by gates = gates_x + hidden(dt) weight_h^T, in the order
 
 Intensities are s_k softplus((w_k . hidden(u) + b_k) / s_k), s = exp(log_scale).
 
-``backend``: "naive" is the definition; "numba" the compiled path for the CPU (float32 and float64, first derivatives);
-"auto" takes "numba" where it applies. The compiled ``ctlstm_step`` and ``ctlstm_intensity`` compute every row by itself:
-its numbers are the same to the last bit in any batch.
+``backend``: "naive" is the definition; "numba" the compiled path for the CPU (float32 and float64, first derivatives
+only); "auto" takes "numba" where it applies. The compiled operations compute every row by itself: its numbers are the
+same to the last bit in any batch, and a scan's are those of its steps.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def ctlstm_scan(
         weight_h: (7H, H), the recurrent weight.
         state: four (B, H), the state before the first gap.
         reset: (B, T) bool; where True the state becomes ``init`` before the gap of that event.
-        mask: (B, T) bool; where False nothing happens, and what lies there (NaN too) reaches neither value nor gradient.
+        mask: (B, T) bool; where False nothing happens, and what lies there (NaN too) reaches no value or gradient.
         init: four (B, H), the state after a reset; None is zeros.
 
     Returns:
@@ -97,8 +97,15 @@ def ctlstm_log_prob(
 
 
 def _module(backend: str, like: Tensor) -> Any:
+    import torch
+
     if backend == "auto":
-        backend = "naive"
+        compiled = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
+        backend = "numba" if compiled else "naive"
+    if backend == "numba":
+        from eventflow.ops.ctlstm import numba
+
+        return numba
     if backend == "naive":
         from eventflow.ops.ctlstm import naive
 
@@ -109,8 +116,8 @@ def _module(backend: str, like: Tensor) -> Any:
 def _rule(rule: tuple[Any, Any], like: Tensor) -> tuple[Tensor, Tensor]:
     import torch
 
-    nodes, weights = (torch.as_tensor(part, dtype=like.dtype, device=like.device) for part in rule)
-    return nodes, weights
+    nodes, weights = (part if isinstance(part, torch.Tensor) else torch.tensor(part) for part in rule)
+    return nodes.to(like), weights.to(like)
 
 
 def _check(name: str, weight_h: Tensor, state: State, **given: Tensor | None) -> None:

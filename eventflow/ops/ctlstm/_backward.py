@@ -13,7 +13,7 @@ import numba as nb
 
 from eventflow.ops._lanes import LANES, fma, from_rows, load, splat, store, to_rows, where
 from eventflow.ops._vecmath import exp_decay, tanh
-from eventflow.ops.ctlstm._forward import C, DECAY, GAP, JIT, LIVE, OUT, RESET, TARGET, row_starts, step_flags
+from eventflow.ops.ctlstm._forward import DECAY, GAP, JIT, LIVE, OUT, RESET, TARGET, C, row_starts, step_flags
 
 # slots of H R numbers: gradient of the state; state before the gap; its gradient on the way; what comes from above
 BEFORE, ABOVE, INIT = 4, 8, 12  # four each

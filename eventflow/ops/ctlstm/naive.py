@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
+FAR_BELOW = -60.0  # there log softplus(x) = x and softplus = its derivative, to the last bit
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -34,16 +35,16 @@ def step(gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State) -> tuple[T
 
 
 def scan(
-    gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State, start: State, resets: tuple[Tensor | None, Tensor | None]
+    gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State, init: State, flags: tuple[Tensor | None, Tensor | None]
 ) -> tuple[State, State]:  # fmt: skip
-    """See :func:`eventflow.ops.ctlstm.ctlstm_scan`; ``resets`` are (reset, mask)."""
-    reset, mask = resets
+    """See :func:`eventflow.ops.ctlstm.ctlstm_scan`; ``flags`` are (reset, mask)."""
+    reset, mask = flags
     if mask is not None:  # what lies in padding, NaN included, must reach neither values nor gradients
         gates_x, dt = torch.where(mask[..., None], gates_x, 0), torch.where(mask, dt, 0)
         reset = None if reset is None else reset & mask
     now, states = state, []
     for t in range(dt.shape[1]):
-        before = now if reset is None else _pick(reset[:, t], start, now)
+        before = now if reset is None else _pick(reset[:, t], init, now)
         after = step(gates_x[:, t], dt[:, t], weight_h, before)[1]
         now = after if mask is None else _pick(mask[:, t], after, now)
         states.append(now)
@@ -73,8 +74,11 @@ def log_prob(
     state: State, dt: Tensor, mark: Tensor, head: tuple[Tensor, Tensor, Tensor], rule: tuple[Tensor, Tensor]
 ) -> Tensor:  # fmt: skip
     """See :func:`eventflow.ops.ctlstm.ctlstm_log_prob`."""
-    at_event = intensity(state, dt[:, None], head)[:, 0]
-    return at_event.gather(1, mark[:, None])[:, 0].log() - compensator(state, dt, head, rule)
+    weight, bias, log_scale = (part[mark] for part in head)
+    hidden = state[3] * torch.tanh(_evolved(state, dt))
+    x = ((hidden * weight).sum(1) + bias) / log_scale.exp()
+    log_softplus = torch.where(x < FAR_BELOW, x, softplus(x.clamp(min=FAR_BELOW)).log())  # else it underflows to log 0
+    return log_softplus + log_scale - compensator(state, dt, head, rule)
 
 
 def _pick(condition: Tensor, yes: State, no: State) -> State:

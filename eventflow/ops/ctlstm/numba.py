@@ -11,10 +11,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from eventflow.ops._lanes import LANES
-from eventflow.ops.ctlstm import _backward, _forward
+from eventflow.ops.ctlstm import _backward, _density, _forward, _intensity
 
 Array = NDArray[Any]
 State = tuple[Tensor, Tensor, Tensor, Tensor]
+Head = tuple[Tensor, Tensor, Tensor]
+Rule = tuple[Tensor, Tensor]
 
 
 def scan(
@@ -39,6 +41,21 @@ def step(gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State) -> tuple[T
     out, _ = _run((*given, none, none), *_arrays([weight_h], gates_x.dtype), states, hidden=True)
     left, *after = (torch.from_numpy(x[: len(dt), 0]) for x in (out[4], *out[:4]))
     return left, _four(after)
+
+
+def intensity(state: State, u: Tensor, head: Head) -> Tensor:
+    """See :func:`eventflow.ops.ctlstm.ctlstm_intensity`; gradients by way of the definition."""
+    return _Intensity.apply(u, *state, *head)  # type: ignore[no-any-return]
+
+
+def compensator(state: State, dt: Tensor, head: Head, rule: Rule) -> Tensor:
+    """See :func:`eventflow.ops.ctlstm.ctlstm_compensator`."""
+    return _Density.apply(dt, None, rule, *state, *head)  # type: ignore[no-any-return]
+
+
+def log_prob(state: State, dt: Tensor, mark: Tensor, head: Head, rule: Rule) -> Tensor:
+    """See :func:`eventflow.ops.ctlstm.ctlstm_log_prob`."""
+    return _Density.apply(dt, mark, rule, *state, *head)  # type: ignore[no-any-return]
 
 
 def _run(given: Any, weight: Array, states: Any, *, hidden: bool = False, keep: bool = False) -> tuple[Any, Array]:
@@ -95,6 +112,96 @@ class _Scan(torch.autograd.Function):
         return (d_x, d_gap, d_weight, None, *d_states)
 
 
+class _Intensity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, *parts: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(u, *parts)
+        dtype, (rows, queries), (marks, hidden) = u.dtype, u.shape, parts[4].shape
+        states, head = _arrays(parts[:4], dtype), _head(parts[4:], dtype)
+        out = _empty(rows * queries + 1, marks, dtype=dtype)
+        work = (
+            _empty(_intensity.INTENSITY_SLOTS, hidden * LANES, dtype=dtype), _empty(hidden, 1, LANES, dtype=dtype),
+            _empty(marks, LANES, dtype=dtype), _empty(1, LANES, dtype=dtype), np.zeros(LANES, np.int64),
+        )  # fmt: skip
+        _intensity.intensity(states, _arrays([u], dtype)[0], head, out, work)
+        return torch.from_numpy(out[:-1]).view(rows, queries, marks)
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> Any:
+        from eventflow.ops.ctlstm import naive
+
+        inputs = [x.detach().requires_grad_(need) for x, need in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True)]
+        with torch.enable_grad():
+            out = naive.intensity(tuple(inputs[1:5]), inputs[0], tuple(inputs[5:]))  # type: ignore[arg-type]
+        wanted = [x for x in inputs if x.requires_grad]
+        grads = iter(torch.autograd.grad(out, wanted, above))
+        return tuple(next(grads) if x.requires_grad else None for x in inputs)
+
+
+class _Density(torch.autograd.Function):
+    """The forward pass takes the gradient along, for an upstream gradient of 1; where the true one is the same for all
+    rows (a sum or a mean of log-likelihoods: nearly always) the backward pass only multiplies, else it runs once more."""
+
+    @staticmethod
+    def forward(ctx: Any, dt: Tensor, mark: Tensor | None, rule: Rule, *parts: Tensor) -> Tensor:  # type: ignore[override]
+        wanted = any(ctx.needs_input_grad)
+        value, grads = _density_run((dt, mark, torch.ones_like(dt)), parts, rule, wanted=wanted)
+        if wanted:
+            ctx.save_for_backward(dt, *parts)
+            ctx.mark, ctx.rule, ctx.grads = mark, rule, grads
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> Any:
+        dt, *parts = ctx.saved_tensors
+        weigh = above if ctx.mark is not None else above[dt != 0]  # a gap of 0 has no part in the head's gradient
+        if weigh.numel() and bool((weigh == weigh[0]).all()):
+            row = above[:, None]
+            d_dt, *d_states = ctx.grads[:5]
+            grads = [d_dt * above, *(x * row for x in d_states), *(x * weigh[0] for x in ctx.grads[5:])]
+        else:
+            _, grads = _density_run((dt, ctx.mark, above), parts, ctx.rule, wanted=True)
+        return (grads[0], None, None, *grads[1:])
+
+
+def _density_run(given: Any, parts: Any, rule: Rule, *, wanted: bool) -> tuple[Tensor, list[Tensor]]:
+    """(values (N,), gradients of dt, the state and the head, or none)."""
+    dt, mark, above = given
+    dtype, rows, (marks, hidden) = dt.dtype, len(dt), parts[4].shape
+    states, head, nodes = _arrays(parts[:4], dtype), _head(parts[4:], dtype), len(rule[0])
+    steps = (nodes + 1) | 1 if wanted else 1  # odd: consecutive hidden units then start in different cache sets
+    value, d_dt = _empty(rows, dtype=dtype), _empty(rows if wanted else 0, dtype=dtype)
+    d_states = tuple(_empty(rows + 1 if wanted else 0, hidden, dtype=dtype) for _ in range(4))
+    padded = head[0].shape
+    sums = _zeros(*(padded if wanted else (0, 0)), LANES, dtype=dtype), _zeros(2, marks if wanted else 0, LANES, dtype=dtype)
+    work = (
+        *_work(_density.DENSITY_SLOTS, hidden, dtype, lanes=_density.LANE_SLOTS), _zeros(padded[1], steps, LANES, dtype=dtype),
+        _zeros(padded[0], steps, LANES, dtype=dtype), *sums,
+    )  # fmt: skip
+    marks_of = np.zeros(0, np.int64) if mark is None else mark.detach().to(torch.int64).contiguous().numpy()
+    gaps, upstream = _arrays([dt, above], dtype)
+    _density.density((gaps, marks_of, upstream), states, head, _arrays(rule, dtype), (value, d_dt, d_states), work)
+    if not wanted:
+        return torch.from_numpy(value), []
+    d_head = _empty(marks, hidden, dtype=dtype), _empty(marks, dtype=dtype), _empty(marks, dtype=dtype)
+    _density.gather(*sums, d_head)
+    grads = [d_dt, *(x[:rows] for x in d_states), *d_head]
+    return torch.from_numpy(value), [torch.from_numpy(x) for x in grads]
+
+
+def _head(parts: Any, dtype: torch.dtype) -> tuple[Array, Array, Array]:
+    """weight (K padded, H padded), bias (K padded,), scale (K,)."""
+    weight, bias, log_scale = _arrays(parts, dtype)
+    marks, hidden = weight.shape
+    tile = _intensity.MARKS
+    padded = _zeros(-(-marks // tile) * tile, -(-hidden // tile) * tile, dtype=dtype)
+    padded[:marks, :hidden] = weight
+    biases = _zeros(len(padded), dtype=dtype)
+    biases[:marks] = bias
+    return padded, biases, np.exp(log_scale)
+
+
 def _rows(live: Array, batch: int) -> tuple[Array, Array]:
     """(read, write), each (blocks, LANES): sequences of like length share a block."""
     count = -(-batch // LANES) * LANES
@@ -104,8 +211,14 @@ def _rows(live: Array, batch: int) -> tuple[Array, Array]:
     return read.reshape(-1, LANES), write.reshape(-1, LANES)
 
 
-def _work(slots: int, hidden: int, dtype: Any) -> tuple[Array, Array, Array]:
-    return _empty(slots, hidden * LANES, dtype=dtype), _empty(3, LANES, dtype=dtype), np.zeros(LANES, np.int64)
+def _work(slots: int, hidden: int, dtype: Any, *, lanes: int = 3) -> tuple[Array, Array, Array]:
+    return _empty(slots, hidden * LANES, dtype=dtype), _empty(lanes, LANES, dtype=dtype), np.zeros(LANES, np.int64)
+
+
+def _zeros(*shape: int, dtype: Any) -> Array:
+    out = _empty(*shape, dtype=dtype)
+    out.fill(0)
+    return out
 
 
 def _empty(*shape: int, dtype: Any) -> Array:

@@ -1,0 +1,286 @@
+"""Log-density of an event, or the compensator of a gap, with the gradient of each row in the same pass (compiled).
+
+A block of sixteen rows stays in the caches: for each node of the quadrature the hidden state, the K intensities, and at
+once their derivatives back to the hidden state; only the hidden states and the intensities' derivatives of all nodes are
+kept until the gradient of the head's weight has been added up.
+Axes as in ``_intensity``. The event itself is one more node, at the end of the gap, with a single mark per row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from eventflow.ops._lanes import LANES, fma, from_rows, load, splat, store, to_rows, total, where
+from eventflow.ops._vecmath import softplus_sigmoid
+from eventflow.ops.ctlstm._forward import JIT
+from eventflow.ops.ctlstm._intensity import (
+    DECAY,
+    DIFFERENCE,
+    LEFT,
+    MARKS,
+    OUT,
+    TANH,
+    four_marks,
+    hidden_at,
+    rates,
+)
+from eventflow.ops.ctlstm.naive import FAR_BELOW
+
+D_OUT, D_CELL, D_C, D_RATE, W_MARK = 7, 8, 9, 10, 11
+DENSITY_SLOTS = 12
+# slots of R numbers
+GAP, ABOVE, INTEGRAL, VALUE, BIAS, SCALE = 0, 1, 2, 3, 4, 5
+LANE_SLOTS = 6
+
+
+@nb.njit(**JIT)
+def density(given: Any, states: Any, head: Any, rule: Any, out: Any, work: Any) -> None:
+    """Fill ``out`` with log lambda_mark(dt) - compensator(dt) per row, or the compensator where no marks are given.
+
+    Args:
+        given: dt (N,), mark (N,) int64 or of size 0, gradient from above (N,).
+        states: four (N, H).
+        head: weight (K padded, H padded), bias (K padded,), scale (K,).
+        rule: nodes, weights (M,).
+        out: value (N,); then, or of size 0 where no gradient is wanted: gradients of dt (N,), and of the states, four
+            (N + 1, H). Those of the head are added to the sums in ``work``.
+        work: numbers, lanes, starts; hiddens (H padded, J, R) and slopes (K padded, J, R) at J >= M + 1 nodes, or J = 1
+            where no gradient is wanted, zero at the start; sums (K padded, H padded, R) for the weight and (2, K, R) for
+            bias and log scale.
+    """
+    dt, mark, _ = given
+    value, d_dt, d_states = out
+    lanes, hiddens, slopes = work[1], work[3], work[4]
+    wanted, count = d_dt.size > 0, rule[0].shape[0]
+    for first in range(0, dt.shape[0], LANES):
+        _enter(given, states, head, first, work)
+        for j in range(count):
+            _node(j, head, rule, mark.size > 0, wanted, work)
+        if mark.size > 0:
+            _event(count, (mark, first), states[0].shape[1], wanted, work)
+        else:
+            store(lanes, VALUE * LANES, load(lanes, GAP * LANES) * load(lanes, INTEGRAL * LANES))
+        for r in range(min(LANES, dt.shape[0] - first)):
+            value[first + r] = lanes[VALUE, r]
+        if wanted:
+            _add_weight(count + (1 if mark.size > 0 else 0), slopes, hiddens, work[5])
+            _leave(d_dt, d_states, first, mark.size > 0, work)
+
+
+@nb.njit(**JIT)
+def _enter(given: Any, states: Any, head: Any, first: int, work: Any) -> None:
+    """The block's rows as lanes; nothing added up yet."""
+    dt, mark, above = given
+    numbers, lanes, starts = work[0], work[1], work[2]
+    hidden, last = states[0].shape[1], dt.shape[0] - 1
+    for r in range(LANES):
+        row = min(first + r, last)
+        starts[r] = row * hidden
+        lanes[GAP, r] = dt[row]
+        lanes[ABOVE, r] = above[row] if first + r <= last else 0.0
+        lanes[INTEGRAL, r] = 0.0
+    for leaf in range(4):
+        from_rows(states[leaf], starts, hidden, numbers, leaf * hidden * LANES)
+    rates(load(lanes, GAP * LANES), hidden, numbers)
+    zero = splat(numbers.dtype.type(0))
+    for i in range(D_OUT * hidden * LANES, (D_RATE + 1) * hidden * LANES, LANES):
+        store(numbers, i, zero)
+    if mark.size > 0:
+        weight, bias, scale = head
+        for r in range(LANES):
+            k = mark[min(first + r, last)]
+            starts[r] = k * weight.shape[1]
+            lanes[BIAS, r], lanes[SCALE, r] = bias[k], scale[k]
+        from_rows(weight, starts, hidden, numbers, W_MARK * hidden * LANES)
+
+
+@nb.njit(**JIT)
+def _node(j: int, head: Any, rule: Any, minus: bool, wanted: bool, work: Any) -> None:
+    """Node j of the quadrature: its part of the integral, and of all gradients."""
+    numbers, lanes, _, hiddens, slopes, _, sums = work
+    weight, bias, scale = head
+    node, share = rule[0][j], rule[1][j]
+    marks, hidden = scale.shape[0], numbers.shape[1] // LANES
+    at = j if wanted else 0
+    hidden_at(node, at, hidden, hiddens, numbers)
+    factor = load(lanes, ABOVE * LANES) * load(lanes, GAP * LANES) * (-share if minus else share)
+    lambdas = splat(numbers.dtype.type(0))
+    for k in range(0, marks, MARKS):
+        for n, x in enumerate(four_marks(k, weight, bias, at, hidden, hiddens)):
+            if k + n < marks:
+                x = x * (1 / scale[k + n])
+                softplus, slope = softplus_sigmoid(x)
+                lambdas = fma(softplus, scale[k + n], lambdas)
+                if wanted:
+                    store(slopes, ((k + n) * slopes.shape[1] + j) * LANES, factor * slope)
+                    place = (k + n) * LANES
+                    store(sums, place, fma(factor, slope, load(sums, place)))
+                    by_scale = factor * (softplus - x * slope)
+                    store(sums, marks * LANES + place, fma(by_scale, scale[k + n], load(sums, marks * LANES + place)))
+    store(lanes, INTEGRAL * LANES, fma(lambdas, share, load(lanes, INTEGRAL * LANES)))
+    if wanted:
+        _back(node, j, weight, marks, work)
+
+
+@nb.njit(**JIT)
+def _back(node: float, j: int, weight: Any, marks: int, work: Any) -> None:
+    """From the intensities of node j back to the state, four hidden units at a time."""
+    numbers, slopes = work[0], work[4]
+    hidden = numbers.shape[1] // LANES
+    for i in range(0, hidden, MARKS):
+        a = splat(numbers.dtype.type(0))
+        b, c, d = a, a, a
+        for k in range(marks):
+            slope = load(slopes, (k * slopes.shape[1] + j) * LANES)
+            a, b = fma(weight[k, i], slope, a), fma(weight[k, i + 1], slope, b)
+            c, d = fma(weight[k, i + 2], slope, c), fma(weight[k, i + 3], slope, d)
+        for n, gradient in enumerate((a, b, c, d)):
+            if i + n < hidden:
+                _add_state(gradient, node, (i + n) * LANES, numbers)
+
+
+@nb.njit(**JIT)
+def _add_state(gradient: Any, node: float, i: int, numbers: Any) -> None:
+    """The gradient of hidden unit i at a node, added to those of its state."""
+    slot = numbers.shape[1]
+    tanh_cell = load(numbers, TANH * slot + i)
+    cell = gradient * load(numbers, OUT * slot + i) * fma(0.0 - tanh_cell, tanh_cell, 1.0)
+    through = cell * load(numbers, LEFT * slot + i)
+    store(numbers, D_OUT * slot + i, fma(gradient, tanh_cell, load(numbers, D_OUT * slot + i)))
+    store(numbers, D_CELL * slot + i, load(numbers, D_CELL * slot + i) + cell)
+    store(numbers, D_C * slot + i, load(numbers, D_C * slot + i) + through)
+    store(numbers, D_RATE * slot + i, fma(through, node, load(numbers, D_RATE * slot + i)))
+
+
+@nb.njit(**JIT)
+def _event(j: int, marks: Any, hidden: int, wanted: bool, work: Any) -> None:
+    """The event at the end of the gap: log lambda of its mark, less the integral; node j as far as gradients go."""
+    numbers, lanes, _, hiddens, slopes, _, _ = work
+    slot, at = hidden * LANES, j if wanted else 0
+    hidden_at(1.0, at, hidden, hiddens, numbers)
+    x, scale = load(lanes, BIAS * LANES), load(lanes, SCALE * LANES)
+    for i in range(hidden):
+        h = load(hiddens, (i * hiddens.shape[1] + at) * LANES)
+        x = fma(load(numbers, W_MARK * slot + i * LANES), h, x)
+    x = x / scale
+    softplus, slope = softplus_sigmoid(x)
+    near = x - FAR_BELOW
+    store(lanes, VALUE * LANES, where(near, softplus, 1.0) * scale)
+    for r in range(LANES):
+        lanes[VALUE, r] = np.log(lanes[VALUE, r])
+    silence = load(lanes, GAP * LANES) * load(lanes, INTEGRAL * LANES)
+    store(lanes, VALUE * LANES, load(lanes, VALUE * LANES) + where(near, 0.0, x) - silence)
+    if wanted:
+        ratio = where(near, slope / softplus, 1.0)
+        above = load(lanes, ABOVE * LANES)
+        gradient = above * ratio / scale
+        store(lanes, BIAS * LANES, gradient)
+        store(lanes, SCALE * LANES, above * (1.0 - x * ratio))
+        _add_marks(j, marks, work)
+        for i in range(0, slot, LANES):
+            _add_state(gradient * load(numbers, W_MARK * slot + i), 1.0, i, numbers)
+
+
+@nb.njit(**JIT)
+def _add_marks(j: int, marks: Any, work: Any) -> None:
+    """The event's derivatives (in BIAS and SCALE), each to the one mark that came."""
+    _, lanes, _, _, slopes, _, sums = work
+    mark, first = marks
+    zero = splat(lanes.dtype.type(0))
+    for k in range(slopes.shape[0]):
+        store(slopes, (k * slopes.shape[1] + j) * LANES, zero)
+    for r in range(LANES):
+        k = mark[min(first + r, mark.shape[0] - 1)]
+        slopes[k, j, r] = lanes[BIAS, r]
+        sums[0, k, r] += lanes[BIAS, r]
+        sums[1, k, r] += lanes[SCALE, r]
+
+
+@nb.njit(**JIT)
+def _add_weight(count: int, slopes: Any, hiddens: Any, sums: Any) -> None:
+    """sums[k, i] += slopes[k, j] hiddens[i, j] over the nodes j, four by four in registers."""
+    steps, width = slopes.shape[1], sums.shape[1]
+    for k in range(0, slopes.shape[0], MARKS):
+        for i in range(0, width, MARKS):
+            _add_tile(count, (slopes, k * steps * LANES), (hiddens, i * steps * LANES), steps, (sums, k, i))
+
+
+@nb.njit(**JIT)
+def _add_tile(count: int, left: Any, right: Any, steps: int, target: Any) -> None:
+    slopes, p = left
+    hiddens, q = right
+    sums, k, i = target
+    step, row = steps * LANES, sums.shape[1] * LANES
+    t = (k * sums.shape[1] + i) * LANES
+    a0, a1, a2, a3 = _four(sums, t)
+    b0, b1, b2, b3 = _four(sums, t + row)
+    c0, c1, c2, c3 = _four(sums, t + 2 * row)
+    d0, d1, d2, d3 = _four(sums, t + 3 * row)
+    for j in range(0, count * LANES, LANES):
+        h0, h1, h2, h3 = (
+            load(hiddens, q + j), load(hiddens, q + step + j), load(hiddens, q + 2 * step + j),
+            load(hiddens, q + 3 * step + j),
+        )  # fmt: skip
+        s = load(slopes, p + j)
+        a0, a1, a2, a3 = fma(s, h0, a0), fma(s, h1, a1), fma(s, h2, a2), fma(s, h3, a3)
+        s = load(slopes, p + step + j)
+        b0, b1, b2, b3 = fma(s, h0, b0), fma(s, h1, b1), fma(s, h2, b2), fma(s, h3, b3)
+        s = load(slopes, p + 2 * step + j)
+        c0, c1, c2, c3 = fma(s, h0, c0), fma(s, h1, c1), fma(s, h2, c2), fma(s, h3, c3)
+        s = load(slopes, p + 3 * step + j)
+        d0, d1, d2, d3 = fma(s, h0, d0), fma(s, h1, d1), fma(s, h2, d2), fma(s, h3, d3)
+    _store_four(sums, t, a0, a1, a2, a3)
+    _store_four(sums, t + row, b0, b1, b2, b3)
+    _store_four(sums, t + 2 * row, c0, c1, c2, c3)
+    _store_four(sums, t + 3 * row, d0, d1, d2, d3)
+
+
+@nb.njit(**JIT)
+def _four(sums: Any, i: int) -> Any:
+    return load(sums, i), load(sums, i + LANES), load(sums, i + 2 * LANES), load(sums, i + 3 * LANES)
+
+
+@nb.njit(**JIT)
+def _store_four(sums: Any, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
+    store(sums, i, a)
+    store(sums, i + LANES, b)
+    store(sums, i + 2 * LANES, c)
+    store(sums, i + 3 * LANES, d)
+
+
+@nb.njit(**JIT)
+def _leave(d_dt: Any, d_states: Any, first: int, minus: bool, work: Any) -> None:
+    """The gradients of the block's gaps and states, into their rows."""
+    numbers, lanes, starts = work[0], work[1], work[2]
+    slot = numbers.shape[1]
+    hidden, rows = slot // LANES, d_dt.shape[0]
+    gap = load(lanes, GAP * LANES)
+    d_gap = load(lanes, ABOVE * LANES) * load(lanes, INTEGRAL * LANES) * (-1.0 if minus else 1.0)
+    for i in range(0, slot, LANES):
+        d_rate = 0.0 - load(numbers, DIFFERENCE * slot + i) * load(numbers, D_RATE * slot + i)
+        d_gap = fma(d_rate, load(numbers, DECAY * slot + i), d_gap)
+        store(numbers, D_RATE * slot + i, d_rate * gap)
+        store(numbers, D_CELL * slot + i, load(numbers, D_CELL * slot + i) - load(numbers, D_C * slot + i))
+    store(lanes, VALUE * LANES, d_gap)
+    for r in range(LANES):
+        starts[r] = min(first + r, rows) * hidden
+        if first + r < rows:
+            d_dt[first + r] = lanes[VALUE, r]
+    to_rows(d_states[0], starts, hidden, numbers, D_C * slot)
+    to_rows(d_states[1], starts, hidden, numbers, D_CELL * slot)
+    to_rows(d_states[2], starts, hidden, numbers, D_RATE * slot)
+    to_rows(d_states[3], starts, hidden, numbers, D_OUT * slot)
+
+
+@nb.njit(**JIT)
+def gather(sums: Any, sums_k: Any, out: Any) -> None:
+    """The lanes of the head's gradients added up: weight (K, H), bias (K,), log scale (K,)."""
+    d_weight, d_bias, d_scale = out
+    for k in range(d_weight.shape[0]):
+        for i in range(d_weight.shape[1]):
+            d_weight[k, i] = total(load(sums, (k * sums.shape[1] + i) * LANES))
+        d_bias[k] = total(load(sums_k, k * LANES))
+        d_scale[k] = total(load(sums_k, (sums_k.shape[1] + k) * LANES))

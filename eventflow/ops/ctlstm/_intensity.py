@@ -1,0 +1,97 @@
+"""From states to intensities, sixteen at a time (compiled): rows as lanes, or the queries of one row as lanes.
+
+A lane's numbers are fixed by the source whatever stands beside it, so both layouts, and any batch, give the same bits.
+Axes: R = 16 lanes, N rows, M queries, H hidden, K marks. ``numbers`` holds slots of H R numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+
+from eventflow.ops._lanes import LANES, fma, from_rows, load, splat, store, to_rows
+from eventflow.ops._vecmath import exp_decay, softplus_sigmoid, tanh
+from eventflow.ops.ctlstm._forward import JIT
+
+DIFFERENCE, TARGET, DECAY, OUT, RATE, LEFT, TANH = 0, 1, 2, 3, 4, 5, 6
+INTENSITY_SLOTS = 7
+MARKS = 4  # marks at a time; the head's weight is padded with zeros to a multiple
+
+
+@nb.njit(**JIT)
+def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
+    """Fill ``out`` (N M + 1, K), the last row being spare.
+
+    Args:
+        states: four (N, H).
+        u: (N, M).
+        head: weight (K padded, H padded), bias (K padded,), scale (K,).
+        work: numbers, hidden (H padded, 1, R), lambdas (K, R), lanes (1, R), starts (R,).
+    """
+    numbers, hidden_now, lambdas, lanes, starts = work
+    rows, queries = u.shape
+    hidden, marks = states[0].shape[1], out.shape[1]
+    across = queries < LANES // 2  # few queries: sixteen rows side by side, else sixteen queries of a row
+    pool = rows * queries if across else queries
+    for row in range(1 if across else rows):
+        for first in range(0, pool, LANES):
+            for r in range(LANES):
+                query = min(row * queries + first + r, row * queries + pool - 1)
+                starts[r] = query // queries * hidden
+                lanes[0, r] = u[query // queries, query % queries]
+            for leaf in range(4):
+                from_rows(states[leaf], starts, hidden, numbers, leaf * hidden * LANES)
+            for r in range(LANES):
+                here = first + r < pool
+                starts[r] = (row * queries + first + r if here else rows * queries) * marks
+            rates(load(lanes, 0), hidden, numbers)
+            hidden_at(1.0, 0, hidden, hidden_now, numbers)
+            _lambdas(hidden_now, hidden, head, lambdas)
+            to_rows(out, starts, marks, lambdas, 0)
+
+
+@nb.njit(**JIT)
+def rates(gap: Any, hidden: int, numbers: Any) -> None:
+    """DIFFERENCE := c - target; RATE := decay gap."""
+    slot = hidden * LANES
+    for i in range(0, slot, LANES):
+        store(numbers, DIFFERENCE * slot + i, load(numbers, DIFFERENCE * slot + i) - load(numbers, TARGET * slot + i))
+        store(numbers, RATE * slot + i, load(numbers, DECAY * slot + i) * gap)
+
+
+@nb.njit(**JIT)
+def hidden_at(node: float, j: int, hidden: int, hiddens: Any, numbers: Any) -> None:
+    """hiddens[:, j] := the hidden state a part ``node`` of the gap ahead; LEFT and TANH on the way."""
+    slot, step, place = hidden * LANES, hiddens.shape[1] * LANES, j * LANES
+    for i in range(0, slot, LANES):
+        left = exp_decay(0.0 - load(numbers, RATE * slot + i) * node)
+        tanh_cell = tanh(fma(load(numbers, DIFFERENCE * slot + i), left, load(numbers, TARGET * slot + i)))
+        store(numbers, LEFT * slot + i, left)
+        store(numbers, TANH * slot + i, tanh_cell)
+        store(hiddens, place, load(numbers, OUT * slot + i) * tanh_cell)
+        place += step
+
+
+@nb.njit(**JIT)
+def four_marks(k: int, weight: Any, bias: Any, j: int, hidden: int, hiddens: Any) -> Any:
+    """w_k . hidden + b_k for marks k to k + 3."""
+    a, b, c, d = splat(bias[k]), splat(bias[k + 1]), splat(bias[k + 2]), splat(bias[k + 3])
+    step, place = hiddens.shape[1] * LANES, j * LANES
+    for i in range(hidden):
+        h = load(hiddens, place)
+        a, b = fma(weight[k, i], h, a), fma(weight[k + 1, i], h, b)
+        c, d = fma(weight[k + 2, i], h, c), fma(weight[k + 3, i], h, d)
+        place += step
+    return a, b, c, d
+
+
+@nb.njit(**JIT)
+def _lambdas(hiddens: Any, hidden: int, head: Any, lambdas: Any) -> None:
+    weight, bias, scale = head
+    marks = scale.shape[0]
+    for k in range(0, marks, MARKS):
+        for n, x in enumerate(four_marks(k, weight, bias, 0, hidden, hiddens)):
+            if k + n < marks:
+                value, _ = softplus_sigmoid(x * (1 / scale[k + n]))
+                store(lambdas, (k + n) * LANES, value * scale[k + n])
