@@ -139,6 +139,10 @@ class Card:
     def _check(self) -> None:
         if not (self.files or self.sample or self.hub):
             raise InputError("card: neither files, nor sample, nor hub: where is the data?")
+        if self.sample and self.hub:
+            raise InputError(
+                "card: both sample and hub; a sample is the dataset itself and never stands in for another"
+            )
         for key, refs in (("files", self.files), ("sample", self.sample)):
             if "all" in refs and self.split is None:
                 raise InputError(f"card: {key} has one file for all splits, but there is no 'split' rule")

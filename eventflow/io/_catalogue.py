@@ -195,6 +195,10 @@ def _load_bare(folder: Path, wanted: list[str] | None) -> _Loaded:
                 f"{folder}: no file for split {split!r}; it has {', '.join(p.name for p in files.values())}"
             )
     parts = {split: read_with_report(files[split]) for split in wanted or files}
+    if len({events.schema.vocabulary for events, _ in parts.values()}) > 1:
+        raise InputError(
+            f"{folder}: its splits have different vocabularies; write a card.yaml with the words of them all"
+        )
     sizes = [events.schema.num_marks or 0 for events, _ in parts.values()]
     if len(set(sizes)) > 1:
         parts = {split: (_with_marks(events, max(sizes)), report) for split, (events, report) in parts.items()}
@@ -202,8 +206,6 @@ def _load_bare(folder: Path, wanted: list[str] | None) -> _Loaded:
 
 
 def _with_marks(events: Events, num_marks: int) -> Events:
-    if events.schema.vocabulary is not None:
-        raise InputError("the splits have different vocabularies; give them a card.yaml with the schema of them all")
     return replace(events, schema=replace(events.schema, num_marks=num_marks))
 
 

@@ -29,10 +29,10 @@ _DELIMITERS = ",;\t|"
 def read(request: Request) -> Events:
     """Events from a CSV file."""
     with open_binary(request) as (file, progress, raw):
-        begin = file.read(3)
-        if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        header = file.readline()
+        if header[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise request.error("text in UTF-16; write: iconv -f UTF-16 -t UTF-8 FILE > NEW")
-        table = _Table(request, (b"" if begin == b"\xef\xbb\xbf" else begin) + file.readline())
+        table = _Table(request, header.removeprefix(b"\xef\xbb\xbf"))
         collector: LogCollector | None = None
         for block, rest in _blocks(file):
             if collector is None:

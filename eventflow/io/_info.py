@@ -29,8 +29,9 @@ class Info:
         sequences: s. events: n. scored: events with a likelihood of their own.
         empty: sequences without events. singles: sequences of one event.
         first, last: earliest and latest time (finite ones). spans: (min, max) of the lengths of the spans.
-        length_quantiles: of events a sequence, at ``QUANTILES``. gap_quantiles: of the gaps within sequences.
-        mean_gap: of the gaps within sequences, NaN if there are none. gap_mode: (value, share) of the commonest gap.
+        length_quantiles: of events a sequence, at ``QUANTILES``. gap_quantiles: of the scored gaps (the
+            first one of a sequence counts, from the span's start, unless its first event is given).
+        mean_gap: of the scored gaps, NaN if there are none. gap_mode: (value, share) of the commonest gap.
         ties: events at the very time of the event before them. duplicates: rows with the time and the marks of another
             row of their sequence.
         backwards: events before the event before them. not_finite: times that are NaN or infinite.
@@ -39,7 +40,7 @@ class Info:
         rate: (BINS,) events in equal parts of [first, last]. gap_histogram: (BINS,) gaps > 0 in equal parts of their
             logarithm between gap_range.
         aligned: whether all sequences begin at the same time (so that time is time since the sequence's beginning).
-        grid: the step of which all gaps are multiples, where there is one. grid_share: distinct gaps / gaps.
+        grid: the step of which all gaps are multiples, where there is one.
         facts: what the reader noticed (see ReadReport). notes: its sentences. report: what it left out.
         warnings: what looks wrong, in plain words.
     """
@@ -84,7 +85,7 @@ def describe(events: Events, *, title: str = "", report: ReadReport | None = Non
     from eventflow.io._suspicions import suspicions
 
     finite = np.isfinite(events.t) if events.t.dtype == np.float64 else np.ones(len(events.t), dtype=bool)
-    gaps, tied, doubled = _gaps(events)
+    gaps, tied, back = _gaps(events)
     known = events.t[finite]
     ends = (float(known.min()), float(known.max())) if len(known) else (float("nan"), float("nan"))
     lengths = events.lengths
@@ -99,8 +100,8 @@ def describe(events: Events, *, title: str = "", report: ReadReport | None = Non
         singles=int((lengths == 1).sum()), first=ends[0], last=ends[1],
         spans=(float(widths.min()), float(widths.max())) if len(widths) else (0.0, 0.0),
         length_quantiles=_quantiles(lengths), gap_quantiles=_quantiles(gaps),
-        mean_gap=float(gaps.mean()) if len(gaps) else float("nan"), gap_mode=_mode(gaps), ties=tied, duplicates=doubled,
-        backwards=int((gaps < 0).sum()), not_finite=int((~finite).sum()), marks=counts, never_seen=never_seen,
+        mean_gap=float(gaps.mean()) if len(gaps) else float("nan"), gap_mode=_mode(gaps), ties=tied,
+        duplicates=_duplicates(events), backwards=back, not_finite=int((~finite).sum()), marks=counts, never_seen=never_seen,
         outside=outside, columns={k: str(v.dtype) for k, v in events.marks.items() if k != "mark"},
         rate=_rate(known, ends), gap_histogram=histogram, gap_range=edges,
         aligned=bool(len(begins) > 1 and (begins == begins[0]).all()), grid=_grid(events, positive),
@@ -115,14 +116,14 @@ def _left_out(report: ReadReport | None) -> str:
 
 
 def _gaps(events: Events) -> tuple[Array, int, int]:
-    """(finite gaps within sequences, ties, rows that repeat another one of their sequence)."""
+    """(finite scored gaps, ties and steps back between neighbours within a sequence)."""
     inner = np.ones(events.num_events, dtype=bool)
     inner[events.offsets[:-1][events.lengths > 0]] = False
     with np.errstate(invalid="ignore"):
-        gaps = np.diff(events.t, prepend=events.t[:1])
-    tied = int((inner & (gaps == 0)).sum())
-    gaps = gaps[inner].astype(np.float64)
-    return gaps[np.isfinite(gaps)], tied, _duplicates(events)
+        gaps = events.gaps.astype(np.float64)
+    tied, back = int((inner & (gaps == 0)).sum()), int((inner & (gaps < 0)).sum())
+    scored = gaps[inner] if events.schema.given_first else gaps
+    return scored[np.isfinite(scored)], tied, back
 
 
 def _duplicates(events: Events) -> int:
@@ -146,9 +147,10 @@ def _quantiles(values: Array) -> tuple[float, ...]:
 def _mode(gaps: Array) -> tuple[float, float]:
     if not len(gaps):
         return float("nan"), 0.0
-    values, counts = np.unique(gaps, return_counts=True)
+    scale = float(np.abs(gaps).max()) or 1.0  # differences of equal steps differ in their last digits
+    values, counts = np.unique(np.round(gaps / scale, 9), return_counts=True)
     top = int(np.argmax(counts))
-    return float(values[top]), float(counts[top] / len(gaps))
+    return float(values[top] * scale), float(counts[top] / len(gaps))
 
 
 def _log_histogram(positive: Array) -> tuple[tuple[float, float], tuple[int, ...]]:
@@ -169,7 +171,7 @@ def _rate(times: Array, ends: tuple[float, float]) -> tuple[int, ...]:
 
 def _marks(events: Events) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...], int]:
     mark = events.marks.get("mark")
-    if mark is None or not len(mark):
+    if mark is None:
         return (), (), 0
     values, counts = np.unique(mark, return_counts=True)
     order = np.argsort(-counts, kind="stable")

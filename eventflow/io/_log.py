@@ -78,9 +78,7 @@ class LogCollector:
 
     def events(self) -> Events:
         """All rows, grouped by key in the order of first appearance, as Events."""
-        request = self.request
-        if not self._t or not sum(map(len, self._t)):
-            raise request.error(f"no event in it ({request.report.rows:,} rows seen). {request.report.text()}".rstrip())
+        self._refuse_nothing(sum(map(len, self._t)))
         rows, key = np.concatenate(self._rows), np.concatenate(self._key) if self._has_key else None
         t, unit = self._in_unit(np.concatenate(self._t))
         columns = {name: np.concatenate(parts) for name, parts in self._numeric.items()}
@@ -89,6 +87,7 @@ class LogCollector:
             mark, marks, kept = self._marks(np.concatenate(self._mark), rows)
             columns = {"mark": mark, **{name: column[kept] for name, column in columns.items()}}
             t, rows, key = t[kept], rows[kept], key if key is None else key[kept]
+            self._refuse_nothing(len(t))
         order, offsets, names = _group(key, self._keys.words, len(t))
         t, rows, columns = t[order], rows[order], {name: column[order] for name, column in columns.items()}
         order = self._order(t, rows, offsets, names)
@@ -154,6 +153,11 @@ class LogCollector:
             self._numeric.setdefault(name, []).append(values)
 
     # -- the whole ------------------------------------------------------------------------------------------------
+
+    def _refuse_nothing(self, events: int) -> None:
+        report = self.request.report
+        if not events:
+            raise self.request.error(f"no event in it ({report.rows:,} rows seen). {report.text()}".rstrip())
 
     def _in_unit(self, t: Array) -> tuple[Array, str]:
         source, wanted = self._times.unit, self.request.unit

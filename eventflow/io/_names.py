@@ -79,7 +79,8 @@ def guess(sample: dict[str, Cells], columns: LogColumns) -> LogColumns:
     time = _by_words(dated, _TIME_WORDS) or (dated[0] if dated else _by_words(names, _TIME_WORDS))
     rest = [name for name in names if name != time]
     key = columns.key or _by_words(rest, _KEY_WORDS)
-    mark = columns.mark or _by_words([name for name in rest if name != key], _MARK_WORDS)
+    rest = [name for name in rest if name != key]
+    mark = columns.mark or _by_words(rest, _MARK_WORDS) or (rest[0] if rest else None)
     pattern = columns.time_format
     if pattern == "auto" and time is not None and time in dated:
         pattern = _pattern(sample[time])

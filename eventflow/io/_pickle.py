@@ -120,6 +120,9 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
     def encode(text: str, *_: Any) -> bytes:
         return text.encode("latin1")
 
+    def empty() -> bytes:  # protocols below 3 write b"" as a call
+        return b""
+
     known: dict[tuple[str, str], Any] = {("numpy", "dtype"): Dtype, ("numpy", "ndarray"): Ndarray}
     known |= {(module, "_reconstruct"): reconstruct for module in _ARRAY_MODULES}
     known |= {(module, "scalar"): scalar for module in _ARRAY_MODULES}
@@ -127,6 +130,7 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
     known[("_codecs", "encode")] = encode
     for module in ("builtins", "__builtin__"):
         known |= {(module, kind.__name__): kind for kind in (set, frozenset, complex)}
+        known[(module, "bytes")] = empty
     return known
 
 

@@ -91,11 +91,11 @@ class TimeParser:
 
     def _dates(self, strings: pa.Array) -> Parsed:
         trimmed = pc.utf8_trim_whitespace(strings)
-        if self._pattern is _ISO and self.zoned is not True:
+        if self._pattern is _ISO and self.zoned is not True and not trimmed.null_count:
             try:
                 return _good(np.asarray(trimmed.cast(pa.timestamp("ns")).cast(pa.int64())), self)
             except (pa.ArrowException, ValueError):
-                pass  # a bad or missing cell, or zones: the patterns below name them
+                pass  # a bad cell, or zones: the patterns below name them
         if self._pattern is None:
             values, bad, zoned = _strptime(trimmed, self.time_format)
         else:
@@ -163,11 +163,10 @@ def convert(values: Array, source: str, target: str) -> tuple[Array, int]:
             )
         return values * (up // down), 0
     if down % up == 0:
-        whole, rest = np.divmod(values, down // up)
+        whole, rest = np.divmod(np.abs(values), down // up)
         if target in ("ms", "us", "ns"):
-            rounded = whole + (2 * rest >= down // up)
-            return rounded, int(np.count_nonzero(rest))
-        return whole + rest / (down // up), 0
+            return np.sign(values) * (whole + (2 * rest >= down // up)), int(np.count_nonzero(rest))
+        return np.sign(values) * (whole + rest / (down // up)), 0
     return values * (up / down), 0
 
 
