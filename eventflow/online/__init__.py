@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventflow.online._command import stream_command as stream_command
 from eventflow.online._engine import Engine as Engine
 from eventflow.online._invariant import batch_invariant as batch_invariant
 from eventflow.online._operator import Operator as Operator

@@ -55,6 +55,7 @@ class Engine:
         self._invariant = batch_invariant(operator)
         with self._invariant:
             self.table = StateTable(operator)
+            self._try()
         self.counters = Counters()
         self._slots: dict[Key, int] = {}
         self._names: list[str] = []  # each key as JSON, by slot
@@ -62,6 +63,11 @@ class Engine:
         self._clock = -math.inf
         self._buffer: list[tuple[int | float, int, int, int]] = []  # a heap of (t, arrival, slot, mark)
         self._template = ""
+
+    def _try(self) -> None:
+        """One event of nobody: an operator that cannot run says so before anything is written, and is warm after it."""
+        nobody, none = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=self.table.dtype)
+        self._operator.observe(self._operator.init(1), {"mark": nobody}, none)
 
     @property
     def num_keys(self) -> int:
@@ -115,15 +121,15 @@ class Engine:
 
     def _unfit(self, slot: int | None, t: int | float) -> str:
         """Why a well-formed event cannot be taken; "" if it can."""
+        start = self._options.start
+        if start is not None and t < start:
+            self.counters.malformed += 1
+            return f"t is {t}, before the start of the observation at {start}"
         if slot is not None:
             last = self._last[slot]
             if last is not None and t < last:
                 self.counters.late += 1
                 return f"late by {last - t}: the last event released of this key was at {last}"
-        start = self._options.start
-        if start is not None and t < start:
-            self.counters.malformed += 1
-            return f"t is {t}, before the start of the observation at {start}"
         limit = self._options.max_keys
         if slot is None and limit is not None and len(self._slots) >= limit:
             self.counters.refused += 1

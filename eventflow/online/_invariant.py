@@ -100,7 +100,7 @@ class _BatchInvariant(TorchFunctionMode):
     def _right(self, weight: Tensor, dtype: torch.dtype) -> tuple[Array, Array]:
         """(weight (O, D) as the kernel reads it, zeros (O,)); a parameter's is kept until it is changed in place."""
         owner = self._parameters.get(weight.data_ptr())
-        if owner is None:
+        if owner is None or owner.is_inference():  # no version to tell a change by
             return _as_right(weight, dtype)
         key = (weight.data_ptr(), weight.shape, weight.stride(), dtype)
         held = self._laid_out.get(key)
