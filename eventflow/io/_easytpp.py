@@ -103,6 +103,8 @@ def _times(rows: Rows, offsets: Array, request: Request) -> Array:
 
 def _marks(rows: Rows, offsets: Array, request: Request) -> tuple[dict[str, Array], int | None]:
     if MARK not in rows.lists:
+        if (rows.scalars.get("dim_process", np.array([1])) > 1).any() and not request.lenient:
+            raise request.error(f"no column {MARK!r}, although dim_process says that there are several kinds of event")
         return {}, None
     raw = rows.lists[MARK]
     mark = raw.astype(np.int64) if raw.dtype.kind in "iu" else _integral(raw, offsets, request)

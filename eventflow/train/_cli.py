@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,14 +15,15 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from eventflow.errors import InputError, did_you_mean, require
+from eventflow.errors import InputError, require
+from eventflow.tpp import load_model
 from eventflow.train._command import RUN_VARIABLE
 from eventflow.train._data import EventData
-from eventflow.train._keys import KeyCheck
+from eventflow.train._keys import check_flag, check_keys
 from eventflow.train._references import Source, run_folder
 from eventflow.train._report import prediction_file, report_text, test_report, write_predictions
 from eventflow.train._run import EpochTable, new_run_folder, write_whole
-from eventflow.train._task import PointProcessTask, read_checkpoint
+from eventflow.train._task import PointProcessTask
 
 MONITOR = "val/nll_per_event"
 
@@ -29,22 +31,12 @@ MONITOR = "val/nll_per_event"
 class Parser(LightningArgumentParser):
     """Raises :class:`InputError` in one line instead of printing the usage and exiting."""
 
-    words: list[str] = []
-    known: set[str] = set()
-
     def error(self, message: Any, ex: Exception | None = None) -> NoReturn:
         """Called by jsonargparse with what is wrong."""
         if isinstance(ex, InputError):
             raise ex
-        text = " ".join(str(message).split())
-        for word in Parser.words:  # the flag that it speaks of, by its last name
-            flag = word.partition("=")[0]
-            last = flag.lstrip("-").rpartition(".")[2]
-            if flag.startswith("--") and (f"'{last}'" in text or f"arguments: {flag}" in text):
-                names = self.known | {option.lstrip("-") for option in self._option_string_actions}
-                whole = flag.lstrip("-") if "unrecognized" in text else last
-                raise InputError(f"{flag}: unknown key {last!r}; {did_you_mean(whole, names)}")
-        raise InputError(text.replace("<class '", "'"))
+        text = " ".join(str(message).split()).replace("<class '", "'")
+        raise InputError(re.sub(r"required: \w+\.", "required: --", text))
 
 
 class SaveConfig(SaveConfigCallback):
@@ -106,20 +98,20 @@ class TrainCLI(LightningCLI):
         )  # fmt: skip
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Refuse unknown keys of the files, then parse."""
+        """Refuse unknown keys in files and flags, then parse."""
         sub = self._subcommand_parsers[self.words[0]]
         flags = [flag[2:] for flag in sub._option_string_actions if flag.startswith("--")]
-        check = KeyCheck()
+        contents: dict[str, Any] = {}
         for source in self.sources:
-            where = f"{source.name}: "
-            if source.kind == "config":
-                check.known(source.content, {flag.split(".")[0] for flag in flags} - {"help", "print_config"}, where)
-                for key in ("trainer", "early_stopping", "checkpoint"):
-                    known = [flag[len(key) + 1 :] for flag in flags if flag.startswith(f"{key}.")]
-                    check.known(source.content.get(key) or {}, known, f"{where}{key}")
-            check.walk(source.content, where)
-        Parser.words, Parser.known = self.words, check.seen
+            check_keys(source.content, f"{source.name}: ", flags if source.kind == "config" else None)
+            contents |= source.content if source.kind == "config" else {source.kind: source.content}
+        for word in self.words[1:]:
+            if word.startswith("--"):
+                check_flag(word.partition("=")[0], contents, flags)
         self.config = parser.parse_args(self.words)
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint never changes what was asked for; whether it fits is checked before the run."""
 
     # -- the run --------------------------------------------------------------------------------------------------
 
@@ -220,10 +212,10 @@ class TrainCLI(LightningCLI):
         if self._get(self.config, "ckpt_path") is None or not isinstance(self.model, PointProcessTask):
             return
         path = self._checkpoint_path()
-        content = read_checkpoint(path)
+        trained = load_model(path).model
         if self.subcommand != "fit":
-            self.model.adopt_time_scale(content)
-        self.model.check(content, str(path))
+            self.model.adopt(trained)
+        self.model.check(trained.class_path, trained.init_args, str(path))
 
     def _config_data(self) -> dict[str, Any]:
         """What was asked for, as plain data, without the trainer's machinery."""

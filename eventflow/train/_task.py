@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from pickle import UnpicklingError
+from collections.abc import Mapping
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import lightning.pytorch as L
 import torch
@@ -151,7 +149,10 @@ class PointProcessTask(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model; keep what training needs to go on exactly as it would have."""
-        self.check(checkpoint)
+        entry = checkpoint.get("eventflow")
+        if entry is None:
+            raise InputError("the checkpoint was not written by eventflow: it has no 'eventflow' entry")
+        self.check(entry["class_path"], entry["init_args"], "the checkpoint")
         self._rng = checkpoint.get("rng")
         self._sums = checkpoint.get("train_sums", self._sums).clone()
 
@@ -161,41 +162,20 @@ class PointProcessTask(L.LightningModule):
             _set_rng_state(self._rng[self.trainer.global_rank].cpu(), self.device)
         self._rng = None
 
-    def adopt_time_scale(self, checkpoint: dict[str, Any]) -> None:
-        """Before judging: think in the time unit of the checkpoint, whose training data may have been another."""
-        args = (checkpoint.get("eventflow") or {}).get("init_args", {})
-        if "time_scale" in args and "time_scale" in self.model.init_args:
-            self.model = self._network(num_marks=self.model.num_marks, time_scale=args["time_scale"])
+    def adopt(self, trained: PointProcess) -> None:
+        """Before judging: think in the time unit of a trained model, whose training data may have been another."""
+        if "time_scale" in self.model.init_args:
+            self.model = self._network(num_marks=self.model.num_marks, time_scale=trained.time_scale)
 
-    def check(self, checkpoint: dict[str, Any], name: str = "the checkpoint") -> None:
-        """Raise :class:`InputError` if the checkpoint holds another model than this one."""
-        entry = checkpoint.get("eventflow")
-        if entry is None:
-            raise InputError(f"{name} was not written by eventflow: it has no 'eventflow' entry")
-        here, there = self.model.class_path, entry["class_path"]
-        if here != there:
-            raise InputError(f"{name} holds {there}; this run's model is {here}. Give the model it was trained as")
-        seen, expected = entry["init_args"], self.model.init_args
-        other = [k for k in sorted({*seen, *expected}) if seen.get(k) != expected.get(k)]
+    def check(self, class_path: str, init_args: Mapping[str, Any], name: str) -> None:
+        """Raise :class:`InputError` if the checkpoint ``name`` holds another model than this one."""
+        here, expected = self.model.class_path, self.model.init_args
+        if here != class_path:
+            raise InputError(f"{name} holds {class_path}; this run's model is {here}. Give the model it was trained as")
+        other = [key for key in sorted({*init_args, *expected}) if init_args.get(key) != expected.get(key)]
         if other:
-            pairs = "; ".join(f"{k} is {seen.get(k)!r} there, {expected.get(k)!r} here" for k in other)
-            raise InputError(f"{name} holds {there} with other arguments or of other data: {pairs}")
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint as plain data and tensors, on the CPU; nothing in the file is executed.
-
-    Raises:
-        InputError: it is not a checkpoint, or is truncated.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a checkpoint, or is truncated ({first})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a torch file, but not a checkpoint: it holds a {type(content).__name__}")
-    return content
+            pairs = "; ".join(f"{key} is {init_args.get(key)!r} there, {expected.get(key)!r} here" for key in other)
+            raise InputError(f"{name} holds {class_path} with other arguments or of other data: {pairs}")
 
 
 def _rng_state(device: torch.device) -> Tensor:
