@@ -33,6 +33,15 @@ _CAMERAS = {
     "aedat2": _Camera((), "jAER's AEDAT 2 (DVS128, DAVIS240, DAVIS346)", "_aer", "open_aedat2"),
     "aedat31": _Camera((), "cAER's AEDAT 3.1", "_aer", "open_aedat31"),
     "nmnist": _Camera((".bin",), "N-MNIST and N-Caltech101, five bytes an event", "_aer", "open_nmnist"),
+    "text": _Camera((), "text, one event a line: t x y p", "_lines", "open_text"),
+    "npy": _Camera((".npy",), "numpy's structured array with t, x, y, p (tonic's dtype)", "_arrays", "open_npy"),
+    "npz": _Camera((".npz",), "numpy's archive of t, x, y, p, or of one structured array", "_arrays", "open_npz"),
+    "dsec": _Camera((), "HDF5 in DSEC's layout: events/{t,x,y,p}", "_hdf5", "open_dsec"),
+    "mvsec": _Camera((), "HDF5 in MVSEC's layout, left camera", "_hdf5", "open_mvsec", "left"),
+    "mvsec-right": _Camera((), "HDF5 in MVSEC's layout, right camera", "_hdf5", "open_mvsec", "right"),
+    "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
+    "aedat4": _Camera((".aedat4",), "iniVation's AEDAT 4 (extra aedat)", "_libraries", "open_aedat4"),
+    "es": _Camera((".es",), "Event Stream, dvs (extra es)", "_libraries", "open_es"),
 }
 #: format -> (suffixes, what it is): joins ``eventflow.io.FORMATS``.
 CAMERA_FORMATS = {name: (camera.suffixes, camera.what) for name, camera in _CAMERAS.items()}
@@ -43,7 +52,9 @@ def open_camera(
 ) -> Recording:  # fmt: skip
     """The recording in a file of a known camera format (see :func:`eventflow.io.open_recording`)."""
     camera = _CAMERAS[name]
-    opening = Opening(path, schema.height if schema else None, schema.width if schema else None, camera.variant)
+    given = schema or Schema()
+    unit = given.unit if given.unit != "1" else None
+    opening = Opening(path, given.height, given.width, camera.variant, unit)
     opener: Callable[[Opening], Source] = getattr(import_module(f"{__name__}.{camera.module}"), camera.opener)
     return Recording(opener(opening), format=name, schema=schema, recover=recover)
 
@@ -71,4 +82,16 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
         return "aedat2"
     if head[:12] == b"#!AER-DAT3.1":
         return "aedat31"
-    return None
+    if head[:12] == b"#!AER-DAT4.0":
+        return "aedat4"
+    if head[:8] == b"\x89HDF\r\n\x1a\n":
+        from eventflow.io.cameras import _hdf5
+
+        with _hdf5.opened(Opening(path)) as file:
+            return _hdf5.layout(file)
+    for magic, name in ((b"\x93NUMPY", "npy"), (b"PK\x03\x04", "npz"), (b"Event Stream", "es")):
+        if head.startswith(magic):
+            return name
+    from eventflow.io.cameras._lines import looks_like_events
+
+    return "text" if looks_like_events(head) else None

@@ -41,6 +41,7 @@ class Opening:
     height: int | None = None
     width: int | None = None
     variant: str = ""
+    unit: str | None = None
 
     def error(self, message: str) -> InputError:
         """An InputError that begins with the path."""

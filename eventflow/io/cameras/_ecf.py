@@ -1,0 +1,46 @@
+"""Rows of a Metavision dataset whose chunks are ECF: read as stored, decoded by us, no HDF5 plug-in needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eventflow.errors import InputError
+from eventflow.io.cameras._source import Array, BrokenError
+from eventflow.ops.decode_ecf import decode_ecf
+
+
+class EcfRows:
+    """``rows(file, lo, hi)`` for :class:`Hdf5Source`; remembers the chunk decoded last."""
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._columns: tuple[Array, Array, Array, Array] | None = None
+
+    def __call__(self, file: Any, lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
+        data = file["CD/events"]
+        size = data.chunks[0]
+        parts = []
+        for number in range(lo // size, (hi - 1) // size + 1):
+            columns = self._chunk(data, number)
+            begin = number * size
+            parts.append([column[max(lo - begin, 0) : hi - begin] for column in columns])
+        t, x, y, p = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return t, x, y, p
+
+    def _chunk(self, data: Any, number: int) -> tuple[Array, Array, Array, Array]:
+        if self._columns is None or number != self._number:
+            size = data.chunks[0]
+            _, raw = data.id.read_direct_chunk((number * size,))
+            try:
+                columns = decode_ecf(raw)
+            except InputError as error:
+                raise BrokenError(f"event {number * size:,}: {error}") from None
+            expected = min(size, len(data) - number * size)
+            if len(columns[0]) < expected:
+                raise BrokenError(
+                    f"event {number * size:,}: a chunk of {len(columns[0]):,} events; expected {expected:,}"
+                )
+            self._number, self._columns = number, columns
+        return self._columns

@@ -1,0 +1,156 @@
+"""Text: one event a line, ``t x y p`` (the order of the Event-Camera Dataset), or in the order that a header names.
+
+Seconds if the first time has a point or an exponent, else microseconds; ``Schema(unit=...)`` says it otherwise. A first
+line of two integers is the sensor's width and height; ours is the comment ``# width 640 height 480 span 0 1000``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from eventflow.io._text import Progress
+from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source
+from eventflow.ops.parse_events import parse_events
+
+NAMES = {
+    "t": ("t", "ts", "time", "timestamp", "timestamps"), "x": ("x",), "y": ("y",),
+    "p": ("p", "pol", "polarity", "on"),
+}  # fmt: skip
+#: Microseconds in a unit, as a power of ten.
+EXPONENTS = {"s": 6, "ms": 3, "us": 0, "ns": -3}
+_OURS = re.compile(r"#\s*width (\d+) height (\d+)(?: span (-?\d+) (-?\d+))?\s*$")
+_BARE = re.compile(r"# span (-?\d+) (-?\d+)\s*$")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+_BLOCK = 1 << 22
+
+
+@dataclass(slots=True)
+class _Head:
+    """What the first lines say: where the events begin (byte and line), columns, exponent of ten, size, span."""
+
+    begin: int = 0
+    order: tuple[int, int, int, int] = (0, 1, 2, 3)
+    first: str = ""
+    size: tuple[int | None, int | None] = (None, None)
+    span: tuple[int, int] | None = None
+
+
+def looks_like_events(head: bytes) -> bool:
+    """Whether text that begins so is one event a line: a header that names t, x, y, p, or lines of such numbers."""
+    try:
+        text = head.decode("ascii")
+    except UnicodeDecodeError:
+        return False
+    whole = text[: text.rfind("\n") + 1]
+    lines = [line for line in whole.split("\n") if line.strip() and line[0] not in "#%"]
+    if not lines:
+        return False
+    if _order(lines[0]) is not None:
+        return len(_cells(lines[0])) == 4
+    lines = lines[1:] if re.fullmatch(r"\d+ \d+\s*", lines[0]) else lines
+    return bool(lines) and all(_is_event(line) for line in lines[:20])
+
+
+def _is_event(line: str) -> bool:
+    cells = _cells(line)
+    if len(cells) != 4 or not all(_NUMBER.match(cell) for cell in cells):
+        return False
+    return cells[1].isdigit() and cells[2].isdigit() and cells[3] in ("0", "1", "-1")
+
+
+def _cells(line: str) -> list[str]:
+    return [cell for cell in re.split(r"[ \t\r,;]+", line.strip()) if cell]
+
+
+def _order(line: str) -> tuple[int, int, int, int] | None:
+    """The columns of t, x, y and p, if the line names them."""
+    cells = [cell.strip('"').lower() for cell in _cells(line)]
+    found = [next((i for i, cell in enumerate(cells) if cell in names), -1) for names in NAMES.values()]
+    return tuple(found) if -1 not in found else None  # type: ignore[return-value]
+
+
+def open_text(opening: Opening) -> TextSource:
+    """A text file of events."""
+    head = _read_head(opening)
+    unit = opening.unit or ("s" if re.search("[.eE]", head.first) else "us")
+    if unit not in EXPONENTS:
+        raise opening.error(f"times in {unit!r}; expected one of {', '.join(EXPONENTS)}")
+    height, width = opening.height or head.size[0], opening.width or head.size[1]
+    return TextSource(
+        opening, height, width, span=head.span, begin=head.begin, order=head.order, exponent=EXPONENTS[unit]
+    )
+
+
+def _read_head(opening: Opening) -> _Head:
+    found = _Head()
+    with opening.path.open("rb") as file:
+        while line := file.readline(1 << 16):
+            text = line.decode("latin-1").strip()
+            if ours := _OURS.match(text):
+                found.size = int(ours[2]), int(ours[1])
+                found.span = (int(ours[3]), int(ours[4])) if ours[3] else None
+            elif bare := _BARE.match(text):
+                found.span = int(bare[1]), int(bare[2])
+            elif order := _order(text):
+                found.order = order
+            elif re.fullmatch(r"\d+ \d+", text):
+                width, height = map(int, text.split())
+                found.size = height, width
+            elif text and text[0] not in "#%":
+                cells = _cells(text)
+                found.first = cells[found.order[0]] if len(cells) > found.order[0] else ""
+                break
+            found.begin = file.tell()
+    return found
+
+
+@dataclass(slots=True)
+class TextSource(Source):
+    """Lines from byte ``begin`` on."""
+
+    begin: int = 0
+    order: tuple[int, int, int, int] = (0, 1, 2, 3)
+    exponent: int = 0
+
+    def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
+        path, tail, offset = self.opening.path, b"", self.begin
+        progress = Progress(path)
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                while data := file.read(_BLOCK):
+                    data = tail + data
+                    yield from self._parse(data, offset)
+                    taken = data.rfind(b"\n") + 1
+                    tail, offset = data[taken:], offset + taken
+                    progress.at(offset)
+                    if len(tail) > _BLOCK:
+                        raise BrokenError(f"byte {offset:,}: a line of more than {_BLOCK:,} bytes")
+            yield from self._parse(tail + b"\n", offset)
+        finally:
+            progress.stop()
+
+    def _parse(self, data: bytes, offset: int) -> Iterator[Columns]:
+        out = parse_events(data, order=self.order, exponent=self.exponent)
+        yield Columns(*out[:4])
+        if out.fault:
+            line = data[out.taken :].split(b"\n", 1)[0]
+            raise BrokenError(
+                f"byte {offset + out.taken:,}: {self._number(offset + out.taken)}{_shown(line)} is no event t x y p"
+            )
+
+    def _number(self, offset: int) -> str:
+        """The number of the line at this byte."""
+        lines = 1
+        with self.opening.path.open("rb") as file:
+            while offset > 0 and (data := file.read(min(offset, _BLOCK))):
+                lines += data.count(b"\n")
+                offset -= len(data)
+        return f"line {lines:,}: "
+
+
+def _shown(line: Any) -> str:
+    return repr(line[:60].decode("utf-8", "replace"))
