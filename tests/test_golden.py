@@ -1,0 +1,82 @@
+"""models/*/golden.npz: tiny weights, an input and what came out of it once, so that no change of a number goes unseen.
+
+``pytest tests/test_golden.py --update-golden`` writes them anew; the diff of a card or a change log has to say why.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eventflow._assets import ROOT
+from eventflow.events import Events, Schema, pad
+from eventflow.tpp import PointProcess
+from eventflow.train._keys import import_class
+from eventflow.train._references import load_yaml, names
+
+SMALL = {"hidden_size": 4, "embedding_size": 3, "components": 3}
+
+
+def build(name: str, weights: dict[str, np.ndarray] | None) -> PointProcess:
+    """A tiny model of the folder's class, in float64: fresh weights from a seed, or the given ones."""
+    network = load_yaml(ROOT / "models" / name / "model.yaml")["init_args"]["network"]
+    kind = import_class(network if isinstance(network, str) else network["class_path"], name)
+    small = {key: value for key, value in SMALL.items() if key in inspect.signature(kind).parameters}
+    torch.manual_seed(4)
+    model = kind(3, time_scale=0.5, **small).double()
+    with torch.no_grad():
+        for weight in model.parameters():  # away from special starts such as zeros
+            weight += 0.1 * torch.randn_like(weight)
+    if weights is not None:
+        model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    return model.eval()
+
+
+def golden_events() -> Events:
+    rows = [
+        {"t": [0.1, 0.4, 0.4, 1.9, 2.0], "mark": [0, 2, 1, 1, 0]},
+        {"t": [], "mark": []},
+        {"t": [3.5], "mark": [2]},
+    ]
+    return Events.from_sequences(rows, span=(0.0, 4.0), schema=Schema(num_marks=3))
+
+
+def outputs(model: PointProcess) -> dict[str, np.ndarray]:
+    """What is remembered: likelihoods (ours and EasyTPP's), and forecasts and intensities after every event."""
+    events = golden_events()
+    batch = pad(events, dtype=torch.float64)
+    with torch.no_grad():
+        states = model.encode(batch)
+        said = model.predict_next(states)
+        return {
+            "log_prob": model.log_prob(events).numpy(),
+            "event_log_prob": model.event_log_prob(batch).numpy(),
+            "easytpp_log_prob": model.log_prob(events, compat="easytpp").numpy(),
+            "intensity": model.intensity(states, torch.full(batch.dt.shape, 0.3, dtype=torch.float64)).numpy(),
+            "mean": said.mean.numpy(), "median": said.median.numpy(), "mark_probs": said.mark_probs.numpy(),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_the_numbers_are_the_golden_ones(name: str, request: pytest.FixtureRequest) -> None:
+    path = ROOT / "models" / name / "golden.npz"
+    if request.config.getoption("--update-golden"):
+        write(path, name)
+    with np.load(path) as file:
+        stored = dict(file)
+    weights = {key.removeprefix("weight."): value for key, value in stored.items() if key.startswith("weight.")}
+    model = build(name, weights)
+    assert json.loads(str(stored["init_args"])) == model.init_args
+    for key, value in outputs(model).items():
+        np.testing.assert_allclose(value, stored[key], rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+def write(path: Path, name: str) -> None:
+    model = build(name, None)
+    weights = {f"weight.{key}": value.numpy() for key, value in model.state_dict().items()}
+    np.savez_compressed(path, init_args=np.array(json.dumps(model.init_args)), **weights, **outputs(model))
