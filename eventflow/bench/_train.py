@@ -1,0 +1,197 @@
+"""training speed: Neural Hawkes events per CPU-second, beside EasyTPP's own code"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventflow.errors import InputError
+
+#: EasyTPP's configuration of NHP (examples/configs/experiment_config.yaml).
+JOB = {"hidden": 64, "batch": 256, "lr": 1e-3, "points": 20}
+#: glibc's malloc as it comes, and told to keep what is freed: page faults are much of a training step's time.
+ALLOCATORS = {
+    "default": {},
+    "keeping": {"MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_TRIM_THRESHOLD_": "17179869184"},
+}
+OURS, OURS_OWN, PEER = "eventflow", "eventflow, own start", "EasyTPP"
+
+
+def run(
+    *, out: Path | None = None, easytpp: Path | None = None, easytpp_python: Path | None = None, data: str = "taxi",
+    epochs: int = 5, seed: int = 0,
+) -> None:  # fmt: skip
+    """Train NHP as EasyTPP configures it (hidden 64, batch 256, Adam 1e-3, 20 points), ours and theirs, epoch by epoch.
+
+    One core, one thread, float32, all in turn on the same core; CPU time of loading, forward, backward and optimiser.
+    The test log-likelihood after each epoch is EasyTPP's own definition for both. "eventflow" starts from EasyTPP's
+    initial weights and sees the sequences in the same order, so that its column can be read against theirs.
+
+    Args:
+        out: folder for train.json.
+        easytpp: folder of an EasyTPP checkout (https://github.com/ant-research/EasyTemporalPointProcess).
+        easytpp_python: the Python that runs it, with torch and omegaconf; default: this one.
+        data: dataset to train on.
+        epochs: epochs per allocator setting; the median counts.
+        seed: of the initial weights and of the order.
+    """
+    if epochs < 1:
+        raise InputError(f"bench train: epochs={epochs}; expected at least 1")
+    peer = _peer(easytpp, easytpp_python)
+    with tempfile.TemporaryDirectory() as folder:
+        job = _job(data, Path(folder), seed)
+        results = {name: _race(job, peer, epochs, extra) for name, extra in ALLOCATORS.items()}
+    _show(results, peer, data)
+    if out is not None:
+        _write(out, {"data": data, "seed": seed, **JOB, "results": results})
+
+
+def _peer(checkout: Path | None, python: Path | None) -> list[str] | None:
+    """The command that runs EasyTPP's half and its folder, or None where none was given; refuses what will not start."""
+    if checkout is None:
+        return None
+    if not (checkout / "easy_tpp" / "model").is_dir():
+        raise InputError(
+            f"--easytpp {checkout}: no easy_tpp/model in it; expected a checkout. Write: git clone "
+            "https://github.com/ant-research/EasyTemporalPointProcess"
+        )
+    command = str(python or sys.executable)
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+    probe = [command, "-c", "import easy_tpp.model, easy_tpp.config_factory"]
+    try:
+        tried = subprocess.run(probe, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"--easytpp-python {command}: {error}") from error
+    if tried.returncode:
+        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(
+            f"{command} cannot import EasyTPP: {reason}\nWrite: pip install omegaconf   (or give another Python that "
+            "has torch and EasyTPP's requirements with --easytpp-python)"
+        )
+    return [command, str(checkout.resolve())]
+
+
+def _job(data: str, folder: Path, seed: int) -> dict[str, Any]:
+    from eventflow.io import load_dataset
+
+    splits = load_dataset(data, splits=["train", "test"])
+    arrays, marks = {}, splits["train"].schema.num_marks
+    if marks is None:
+        raise InputError(f"bench train: dataset {data!r} has no marks; NHP needs num_marks")
+    for name, events in splits.items():
+        if int(events.lengths.min(initial=2)) < 2:
+            raise InputError(f"bench train: {data!r} has sequences of fewer than 2 events; EasyTPP cannot train on them")
+        arrays |= {f"{name}_t": events.t.astype(np.float64), f"{name}_mark": events.marks["mark"]}
+        arrays[f"{name}_offsets"] = events.offsets
+    np.savez(folder / "data.npz", **arrays)
+    paths = {"data": str(folder / "data.npz"), "initial": str(folder / "initial.npz")}
+    return {**JOB, **paths, "num_marks": marks, "seed": seed, "sequences": len(splits["train"])}
+
+
+def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[str, str]) -> dict[str, Any]:
+    """name -> {"parameters", "epochs": [{"cpu", "wall", "events", "test"}, ...]}, the workers taking turns."""
+    module = [sys.executable, "-m", "eventflow.bench._train_worker"]
+    workers: dict[str, _Worker] = {}
+    try:
+        if peer is not None:
+            script = [peer[0], str(Path(__file__).with_name("_train_peer.py"))]
+            workers[PEER] = _Worker(script, {**job, "easytpp": peer[1]}, extra)
+            workers[OURS] = _Worker(module, {**job, "weights": job["initial"]}, extra)
+        workers[OURS_OWN] = _Worker(module, {**job, "weights": None}, extra)
+        rng = np.random.default_rng(job["seed"])
+        for _ in range(epochs):
+            order = rng.permutation(job["sequences"]).tolist()
+            for worker in workers.values():
+                worker.epochs.append(worker.ask(order))
+        return {name: {"parameters": w.parameters, "epochs": w.epochs} for name, w in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+class _Worker:
+    """One half, in a process of its own on the first core we may use."""
+
+    def __init__(self, command: list[str], job: dict[str, Any], extra: dict[str, str]) -> None:
+        pin = None
+        if hasattr(os, "sched_setaffinity"):
+            core = min(os.sched_getaffinity(0))
+            pin = ["-c", f"import os, sys; os.sched_setaffinity(0, {{{core}}}); os.execv(sys.argv[1], sys.argv[1:])"]
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        whole = command if pin is None else [sys.executable, *pin, *command]
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            whole, env={**os.environ, **threads, **extra}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+        )  # fmt: skip
+        self.epochs: list[dict[str, float]] = []
+        self.parameters = int(self.ask(job)["parameters"])
+
+    def ask(self, question: Any) -> dict[str, float]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died; why is said below
+        for line in self.process.stdout:
+            if line.startswith("{"):  # a peer may print on its own account
+                return json.loads(line)
+        self.errors.seek(0)
+        raise RuntimeError(f"{self.process.args}: ended early\n{self.errors.read()[-2000:]}")
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.errors.close()
+
+
+def speed(result: dict[str, Any]) -> float:
+    """Median events per CPU-second."""
+    return statistics.median(epoch["events"] / epoch["cpu"] for epoch in result["epochs"])
+
+
+def _show(results: dict[str, Any], peer: list[str] | None, data: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"NHP training on {data}: hidden 64, batch 256, Adam 1e-3, 20 points; one core, float32")
+    for heading in ("malloc", "", "parameters", "events / CPU-s", "µs / event", "CPU s / epoch", "ratio"):
+        table.add_column(heading, justify="left" if heading in ("malloc", "") else "right")
+    for allocator, result in results.items():
+        for name, row in result.items():
+            ratio = f"{speed(row) / speed(result[PEER]):.1f}x" if peer else "-"
+            cpu = statistics.median(epoch["cpu"] for epoch in row["epochs"])
+            numbers = f"{row['parameters']:,}", f"{speed(row):,.0f}", f"{1e6 / speed(row):.2f}", f"{cpu:.3f}", ratio
+            table.add_row(allocator, name, *numbers)
+    console.print(table)
+    table = Table(title="Test log-likelihood per event after each epoch, EasyTPP's definition")
+    first = results["default"]
+    for heading in ("epoch", *first):
+        table.add_column(heading, justify="right")
+    for i, _ in enumerate(first[OURS_OWN]["epochs"]):
+        table.add_row(str(i + 1), *(f"{row['epochs'][i]['test']:.4f}" for row in first.values()))
+    console.print(table)
+    if peer is None:
+        console.print(
+            "EasyTPP was not run. Write: git clone https://github.com/ant-research/EasyTemporalPointProcess && "
+            "pip install omegaconf && eventflow bench train --easytpp EasyTemporalPointProcess",
+            soft_wrap=True,
+        )
+
+
+def _write(out: Path, report: dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / "train.json.part"
+    part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, out / "train.json")
