@@ -202,7 +202,7 @@ class Events:
 
     def _where(self, row: int) -> str:
         s = int(np.searchsorted(self.offsets, row, side="right")) - 1
-        name = "" if self.keys is None else f" ({self.keys[s]!r})"
+        name = "" if self.keys is None else f" ({str(self.keys[s])!r})"
         return f"event {row - int(self.offsets[s])} of sequence {s}{name}"
 
     # -- shaping --------------------------------------------------------------------------------------------------

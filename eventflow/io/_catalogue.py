@@ -145,9 +145,9 @@ def _from_hub(entry: Card, wanted: list[str]) -> _Loaded:
     try:
         parts = load_hub_splits(entry.hub, wanted, schema=entry.schema)
     except MissingExtraError as error:
-        raise InputError(f"{_nowhere(entry)}\nor, to load it from the hub ({error})") from None
+        raise InputError(f"{_nowhere(entry)}\nOr load it from the HuggingFace hub: {error}") from None
     except InputError as error:
-        raise InputError(f"{_nowhere(entry)}\nThe hub: {error}") from None
+        raise InputError(f"{_nowhere(entry)}\nThe hub was asked, too: {error}") from None
     _warn_other_release(entry, parts)
     return parts
 
@@ -170,9 +170,7 @@ def _nowhere(entry: Card) -> str:
     lines = [f"dataset {entry.name!r}: its data is not here ({seen})."]
     if first:
         lines.append(f"Write: export EVENTFLOW_DATA=/the/folder/that/holds/{first}")
-    if entry.hub:
-        lines.append(f"   or: pip install 'eventflow[hf]'   (loads {entry.hub} from the HuggingFace hub)")
-    elif entry.source:
+    if entry.source:
         lines.append(f"It comes from {entry.source}")
     return "\n".join(lines)
 

@@ -61,7 +61,7 @@ def _fetch(name: str) -> Any:
     except Exception as error:  # its own, huggingface_hub's and the network's exceptions share no base class
         raise InputError(
             f"{name!r} could not be loaded from the HuggingFace hub ({type(error).__name__}: {_brief(error)}). Check "
-            "the name and the network, or download its files and write: export EVENTFLOW_DATA=/the/folder/of/the/files"
+            "its name and the network"
         ) from error
 
 

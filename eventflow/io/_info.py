@@ -96,13 +96,14 @@ def describe(events: Events, *, title: str = "", report: ReadReport | None = Non
     begins = events.span[lengths > 0, 0]
     info = Info(
         title=title, format=report.format if report else "", schema=events.schema, time_dtype=str(events.t.dtype),
-        sequences=len(events), events=events.num_events, scored=events.num_scored, empty=int((lengths == 0).sum()),
-        singles=int((lengths == 1).sum()), first=ends[0], last=ends[1],
+        sequences=len(events), events=events.num_events, scored=events.num_scored,
+        empty=int((lengths == 0).sum()), singles=int((lengths == 1).sum()), first=ends[0], last=ends[1],
         spans=(float(widths.min()), float(widths.max())) if len(widths) else (0.0, 0.0),
         length_quantiles=_quantiles(lengths), gap_quantiles=_quantiles(gaps),
         mean_gap=float(gaps.mean()) if len(gaps) else float("nan"), gap_mode=_mode(gaps), ties=tied,
-        duplicates=_duplicates(events), backwards=back, not_finite=int((~finite).sum()), marks=counts, never_seen=never_seen,
-        outside=outside, columns={k: str(v.dtype) for k, v in events.marks.items() if k != "mark"},
+        duplicates=_duplicates(events), backwards=back, not_finite=int((~finite).sum()), marks=counts,
+        never_seen=never_seen, outside=outside,
+        columns={name: str(column.dtype) for name, column in events.marks.items() if name != "mark"},
         rate=_rate(known, ends), gap_histogram=histogram, gap_range=edges,
         aligned=bool(len(begins) > 1 and (begins == begins[0]).all()), grid=_grid(events, positive),
         facts=dict(report.facts) if report else {}, notes=tuple(report.notes) if report else (),

@@ -75,7 +75,37 @@ class _Unpickler(pickle.Unpickler):
 
 def _stand_ins() -> dict[tuple[str, str], Any]:
     """(module, name) -> what is called in its place; new objects, so that a pickle can spoil none but its own."""
+    dtype_class, array_class = _dtype_class(), _array_class()
 
+    def reconstruct(*_: Any) -> Any:
+        return array_class()
+
+    def scalar(dtype: Any, data: Any = b"") -> Any:
+        return np.frombuffer(_bytes(data), dtype.plain, count=1)[0].item()
+
+    def frombuffer(data: Any, dtype: Any, shape: tuple[int, ...], order: str, *_: Any) -> Any:
+        array = array_class()
+        array.value = np.frombuffer(data, dtype.plain).reshape(shape, order="F" if order == "F" else "C").copy()
+        return array
+
+    def encode(text: str, *_: Any) -> bytes:
+        return text.encode("latin1")
+
+    def empty() -> bytes:  # protocols below 3 write b"" as a call
+        return b""
+
+    known: dict[tuple[str, str], Any] = {("numpy", "dtype"): dtype_class, ("numpy", "ndarray"): array_class}
+    known |= {(module, "_reconstruct"): reconstruct for module in _ARRAY_MODULES}
+    known |= {(module, "scalar"): scalar for module in _ARRAY_MODULES}
+    known |= {(module, "_frombuffer"): frombuffer for module in _FROMBUFFER_MODULES}
+    known[("_codecs", "encode")] = encode
+    for module in ("builtins", "__builtin__"):
+        known |= {(module, kind.__name__): kind for kind in (set, frozenset, complex)}
+        known[(module, "bytes")] = empty
+    return known
+
+
+def _dtype_class() -> type:
     class Dtype:
         """``numpy.dtype(code, align, copy)``, then its state (version, byte order, ...)."""
 
@@ -96,6 +126,10 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
                 raise ValueError(f"numpy values of dtype {found}; expected numbers")
             return found
 
+    return Dtype
+
+
+def _array_class() -> type:
     class Ndarray:
         """An array being made: empty, until its state (version, shape, dtype, Fortran order, bytes) comes."""
 
@@ -106,32 +140,7 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
             flat = np.frombuffer(_bytes(data), dtype.plain)
             self.value = flat.reshape(shape, order="F" if fortran else "C").copy()
 
-    def reconstruct(*_: Any) -> Ndarray:
-        return Ndarray()
-
-    def scalar(dtype: Dtype, data: Any = b"") -> Any:
-        return np.frombuffer(_bytes(data), dtype.plain, count=1)[0].item()
-
-    def frombuffer(data: Any, dtype: Dtype, shape: tuple[int, ...], order: str, *_: Any) -> Ndarray:
-        array = Ndarray()
-        array.value = np.frombuffer(data, dtype.plain).reshape(shape, order="F" if order == "F" else "C").copy()
-        return array
-
-    def encode(text: str, *_: Any) -> bytes:
-        return text.encode("latin1")
-
-    def empty() -> bytes:  # protocols below 3 write b"" as a call
-        return b""
-
-    known: dict[tuple[str, str], Any] = {("numpy", "dtype"): Dtype, ("numpy", "ndarray"): Ndarray}
-    known |= {(module, "_reconstruct"): reconstruct for module in _ARRAY_MODULES}
-    known |= {(module, "scalar"): scalar for module in _ARRAY_MODULES}
-    known |= {(module, "_frombuffer"): frombuffer for module in _FROMBUFFER_MODULES}
-    known[("_codecs", "encode")] = encode
-    for module in ("builtins", "__builtin__"):
-        known |= {(module, kind.__name__): kind for kind in (set, frozenset, complex)}
-        known[(module, "bytes")] = empty
-    return known
+    return Ndarray
 
 
 def _bytes(data: Any) -> bytes:
