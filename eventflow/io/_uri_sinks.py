@@ -56,10 +56,10 @@ class FileSink:
             return self._begin()
         check_position(position, self.name, ("bytes", "last"))
         self._bytes = position["bytes"]
-        if self._path is not None and (self._lazy or not self._bytes) and not self._path.exists():
+        if self._path is not None and not self._path.exists():
             if self._bytes:
                 raise self._shorter(0)
-            return None
+            return self._begin()
         fd = self._open(os.O_RDWR)
         if (size := os.fstat(fd).st_size) < self._bytes:
             raise self._shorter(size)
