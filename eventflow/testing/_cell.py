@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from eventflow.errors import InputError, did_you_mean
 from eventflow.nn import Cell
 from eventflow.testing import _cell_algebra, _cell_batch, _cell_scan, _cell_value
 from eventflow.testing._cell_subject import Subject
+from eventflow.testing._laws import run_laws
 
 Law = Callable[[Subject], None]
 
@@ -72,21 +72,9 @@ def check_cell(
         AssertionError: names every law that broke, and by how much.
         InputError: an unknown law.
     """
-    for name in laws or ():
-        if name not in CELL_LAWS:
-            raise InputError(f"check_cell: unknown law {name!r}; {did_you_mean(name, CELL_LAWS)}")
-    broken: list[str] = []
-    first: Exception | None = None
+
+    def subject() -> Subject:
+        return Subject(copy.deepcopy(cell).double().eval(), seed, tuple(lengths), draw)
+
     with torch.random.fork_rng(devices=[]):
-        for name in CELL_LAWS if laws is None else laws:
-            subject = Subject(copy.deepcopy(cell).double().eval(), seed, tuple(lengths), draw)
-            try:
-                CELL_LAWS[name](subject)
-            except AssertionError as error:
-                broken.append(f"{name}: {error}")
-                first = first or error
-            except Exception as error:  # noqa: BLE001 - the law is what is reported, whatever it stumbled over
-                broken.append(f"{name}: raised {type(error).__name__}: {error}")
-                first = first or error
-    if broken:
-        raise AssertionError(f"{type(cell).__name__} breaks {len(broken)} law(s)\n  " + "\n  ".join(broken)) from first
+        run_laws(type(cell).__name__, CELL_LAWS, laws, subject)
