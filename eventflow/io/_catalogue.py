@@ -26,7 +26,7 @@ _Loaded: TypeAlias = dict[str, tuple[Events, ReadReport]]
 def data_folder() -> Path | None:
     """The folder named by the environment variable EVENTFLOW_DATA, where real data lies; None if it is not set."""
     value = os.environ.get("EVENTFLOW_DATA")
-    return Path(value) if value else None
+    return Path(value).expanduser() if value else None
 
 
 def list_datasets() -> list[str]:
@@ -37,6 +37,11 @@ def list_datasets() -> list[str]:
 def card(name_or_path: str | PathLike[str]) -> Card:
     """The card of a dataset: by name (``taxi``), or of a folder that holds a ``card.yaml``."""
     return Card.from_file(_folder(name_or_path) / "card.yaml")
+
+
+def has_card(name_or_path: str | PathLike[str]) -> bool:
+    """Whether there is a card for it (a folder of plain split files has none)."""
+    return (_folder(name_or_path, bare=True) / "card.yaml").is_file()
 
 
 def load_dataset(name_or_path: str | PathLike[str], *, splits: Iterable[str] | None = None) -> dict[str, Events]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from eventflow.errors import did_you_mean
+from eventflow.errors import InputError, did_you_mean
 from eventflow.events._events import Array
 from eventflow.io._cells import Cells, as_strings
+from eventflow.io._columns import on_command_line
 
+#: Integers beyond this that are mostly unused are names, not marks.
+SPARSE = 100_000
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})\Z")
 
 
@@ -74,6 +77,11 @@ def settle_marks(
     if integers and not as_words:
         values = np.array([int(word) for word in words], dtype=np.int64)
         size = num_marks or int(values.max(initial=0)) + 1
+        if num_marks is None and size > max(SPARSE, 20 * len(words)):
+            raise InputError(
+                f"its largest value is {size - 1}, but it has {len(words):,} different ones: these are names rather "
+                f"than kinds counted from 0. Write: {on_command_line(words=True)}"
+            )
         outside = (values < 0) | (values >= size)
         refused = {int(code): f"is outside [0, K={size})" for code in np.flatnonzero(outside)}
         return Marks(np.where(outside, -1, values), size, None, refused)

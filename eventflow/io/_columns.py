@@ -42,7 +42,8 @@ class LogColumns:
         unit: unit of the resulting ``t``; None: the epoch's own unit, seconds for dates, dimensionless for plain
             numbers. Dates become int64 ticks in ms, us and ns, float64 in s and coarser units.
         span: ``first_to_last`` (each sequence is watched from its first event, which is then given, to just past its
-            last one), ``log`` (all are watched from the log's first to just past its last event), or (start, end).
+            last one), ``log`` (all are watched from the log's first to just past its last event), or
+            (start, end) in the unit of the times.
         session: cut a sequence where the silence is longer than this (in ``unit``); pieces are named ``key/0``, ...
         sort: put the rows of each sequence in time order (ties keep the file's order) instead of refusing them.
         on_error: ``raise`` at the first bad row, or ``skip`` bad rows, with a :class:`ReadWarning` that counts them.

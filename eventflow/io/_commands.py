@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from eventflow.errors import InputError
 from eventflow.io import _catalogue
 from eventflow.io._card import SPLITS, Card
-from eventflow.io._catalogue import list_datasets, load_dataset, load_with_reports
+from eventflow.io._catalogue import has_card, list_datasets, load_dataset, load_with_reports
 from eventflow.io._columns import LogColumns
 from eventflow.io._info import describe
-from eventflow.io._page import render
-from eventflow.io._read import read_events, read_with_report
-from eventflow.io._write import write_events
+from eventflow.io._page import render, render_card
+from eventflow.io._read import is_recording, open_recording, read_events, read_with_report
+from eventflow.io._write import convert_recording, write_events
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +53,10 @@ def info_pages(
         raise InputError(
             f"{path_or_name} is a dataset, whose card says how to read it; columns and format are for files"
         )
-    for split, (events, report) in load_with_reports(path_or_name).items():
+    parts = load_with_reports(path_or_name)
+    if has_card(path_or_name):
+        yield render_card(_catalogue.card(path_or_name))
+    for split, (events, report) in parts.items():
         yield render(describe(events, title=f"{path_or_name} · {split}", report=report))
 
 
@@ -86,19 +89,28 @@ def data_list() -> None:
         )
 
 
-def data_convert(source: str, target: str, *, columns: list[str] | None = None, format: str | None = None) -> None:
+def data_convert(
+    source: str, target: str, *, columns: list[str] | None = None, format: str | None = None, recover: bool = False
+) -> None:
     """Read a file (or a dataset, into a folder of one parquet file a split) and write it in the target's format.
 
     Args:
         source: a file in any format, or a dataset's name or folder.
         target: a file; its suffix chooses the format. For a dataset: a folder, which is made.
         columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d sort=true ...
-        format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog; found from its content by default.
+        format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog, or a camera's, such as evt3; found from
+            its content by default.
+        recover: of a camera's recording that is cut off or damaged, take the events before the fault, with a warning.
     """
     out = Path(target)
     if _is_file(source):
+        if is_recording(source, format=format):
+            report = convert_recording(open_recording(source, format=format, recover=recover), out)
+            if report is not None:
+                report.warn()
+                return
         declared = LogColumns.from_words(columns) if columns else None
-        write_events(read_events(source, format=format, columns=declared), out)
+        write_events(read_events(source, format=format, columns=declared, recover=recover), out)
         return
     if columns or format:
         raise InputError(f"{source} is a dataset, whose card says how to read it; columns and format are for files")

@@ -12,6 +12,11 @@ from eventflow.io._request import Request
 
 def read(request: Request) -> Events:
     """Events from a file of sequences."""
+    with request.path.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            from eventflow.io import _parquet
+
+            return _parquet.read(request)
     request.report.format = "easytpp (json)"
     text = read_text(request)
     records = _whole(text, request) if text.lstrip().startswith("[") else _lines(text, request)

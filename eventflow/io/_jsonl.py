@@ -59,12 +59,14 @@ def _feed(
 
 def _records(request: Request) -> Iterator[tuple[int, dict[str, Any], str]]:
     """(line, object, what is wrong with it)."""
+    begun = False
     for number, line in lines(request):
         if not line.strip():
             continue
-        if number == 1 and line.lstrip().startswith("["):
+        if not begun and line.lstrip().startswith("["):
             yield from _list(request)
             return
+        begun = True
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -78,5 +80,9 @@ def _list(request: Request) -> Iterator[tuple[int, dict[str, Any], str]]:
         records = json.loads(read_text(request))
     except (json.JSONDecodeError, RecursionError) as error:
         raise request.error(f"not valid JSON ({error}); is the file cut off?") from None
+    if not isinstance(records, list):
+        raise request.error(
+            f"it holds a JSON {type(records).__name__}; expected one object a line, or a list of objects"
+        )
     for number, record in enumerate(records, 1):
         yield number, record, "" if isinstance(record, dict) else f"{str(record)[:40]!r} is no JSON object"

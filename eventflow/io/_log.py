@@ -173,12 +173,16 @@ class LogCollector:
 
     def _marks(self, codes: Array, rows: Array) -> tuple[Array, Marks, Array]:
         schema, words = self.request.schema, self._words.words
-        settled = settle_marks(
-            words, vocabulary=schema.vocabulary if schema else None, num_marks=schema.num_marks if schema else None,
-            as_words=self.request.columns.words,
-        )  # fmt: skip
+        column = f"column {self.request.columns.mark or 'mark'!r}"
+        try:
+            settled = settle_marks(
+                words, vocabulary=schema.vocabulary if schema else None, num_marks=schema.num_marks if schema else None,
+                as_words=self.request.columns.words,
+            )  # fmt: skip
+        except InputError as error:
+            raise self.request.error(f"{column}: {error}") from None
         kept = np.ones(len(codes), dtype=bool)
-        told = f"column {self.request.columns.mark or 'mark'!r} is "
+        told = f"{column} is "
         for code, reason in sorted(settled.refused.items(), key=lambda item: self._words.first_row[item[0]]):
             if not self.request.skips:
                 self._count(self._words.first_row[code], f"{told}{words[code]!r}: it ", reason)

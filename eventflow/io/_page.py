@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eventflow.events import UNITS
+from eventflow.io._card import Card
 from eventflow.io._info import QUANTILES, SHOWN_MARKS, Info
 from eventflow.io._suspicions import name_of
 
@@ -47,6 +48,26 @@ def render(info: Info) -> RenderableType:
     for note in (*info.left_out.splitlines(), *info.notes):
         parts.append(Padding(Text(note, style="dim"), (0, 0, 0, 2)))
     return Group(*parts)
+
+
+def render_card(card: Card) -> RenderableType:
+    """A dataset's card, above the pages of its splits."""
+    from rich.console import Group
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [("", card.description), ("span", card.span), ("split", card.split_note), ("source", card.source),
+            ("hub", card.hub), ("licence", card.licence), ("cite", card.citation)]  # fmt: skip
+    if card.truth:
+        rows.append(("truth", f"known: {', '.join(card.truth)}"))
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in [*rows, *(("note", note) for note in card.notes)]:
+        if value:
+            table.add_row(name, Text(" ".join(value.split())))
+    return Group(Rule(Text(f"{card.name}: {card.title}", style="bold"), align="left"), table)
 
 
 def sparkline(counts: Sequence[int]) -> str:
@@ -95,7 +116,9 @@ def _facts(info: Info) -> Table:
             "events",
             f"{info.events:,}, {info.scored:,} scored" + (" (first ones are given)" if schema.given_first else ""),
         ),
-        ("K", f"{schema.num_marks:,} kinds of mark{words}" if schema.num_marks else "no marks"),
+        ("sensor", f"{schema.width} x {schema.height} pixels")
+        if schema.height and schema.width
+        else ("K", f"{schema.num_marks:,} kinds of mark{words}" if schema.num_marks else "no marks"),
         ("time", f"{info.time_dtype} in {unit}, {_ends(info)}"),
         ("span", _spans(info)),
         ("ties", f"{info.ties:,} zero gaps ({info.ties / max(gaps, 1):.2%}), {info.duplicates:,} duplicate rows"),
@@ -130,7 +153,7 @@ def _quantile_table(info: Info) -> Table:
     table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    if info.length_quantiles:
+    if info.length_quantiles and info.sequences > 1:
         mean = info.events / max(info.sequences, 1)
         table.add_row(" length", *(f"{q:,.0f}" for q in info.length_quantiles), f"{mean:,.2f}")
     if info.gap_quantiles:

@@ -93,13 +93,14 @@ def _gaps(info: Info) -> Iterator[str]:
     value, share = info.gap_mode
     if share > 0.5 and value > 0:
         yield f"{share:.0%} of the gaps are exactly {value:g}: clocked or filled in, rather than events of their own."
-    if info.ties:
+    camera = info.schema.height is not None  # many pixels fire within one tick
+    if info.ties and not camera:
         yield (
             f"{_count(info.ties, 'gap')} ({info.ties / max(info.events - info.sequences, 1):.2%}) {_is(info.ties)} "
             "zero; a point process has none, and a density can be made arbitrarily high there."
         )
     low, high, longest = info.gap_quantiles[2], info.gap_quantiles[5], info.gap_quantiles[6]
-    if info.grid and low < COARSE * info.grid:
+    if info.grid and not camera and low < COARSE * info.grid:
         unit = info.schema.unit if info.schema.unit != "1" else "units"
         yield (
             f"The times lie on a grid of {info.grid:g} {unit}, and a quarter of the gaps are only a few steps long: a "

@@ -183,3 +183,8 @@ def test_float32_times_are_reported(tmp_path: Path):
     events, report = read_with_report(tmp_path / "x.parquet")
     assert events.t.dtype == np.float64
     assert report.facts["float32:time_since_last_event"] == 1
+
+
+def test_the_layout_can_be_named(tmp_path: Path):
+    for suffix in (".parquet", ".json"):
+        assert read_events(save(tmp_path / f"x{suffix}", [ROW]), format="easytpp").num_events == 3

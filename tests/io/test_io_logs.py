@@ -440,3 +440,39 @@ def test_any_words_survive_csv_and_jsonl(
                for t, m in zip(s.t.tolist(), s.marks["mark"].tolist(), strict=True)]  # fmt: skip
         firsts = list(dict.fromkeys(k for k, _, _ in written))
         assert got == sorted(written, key=lambda row: firsts.index(row[0]))
+
+
+def test_damaged_gzip(tmp_path: Path):
+    packed = gzip.compress(TEXT.encode() * 50)
+    path = csv_file(tmp_path, packed[: len(packed) // 2], "x.csv.gz")
+    with pytest.raises(InputError, match="damaged gzip|gzip file that cannot be opened"):
+        read_events(path, columns=COLUMNS)
+
+
+def test_names_that_are_numbers_are_no_kinds_from_zero(tmp_path: Path):
+    path = csv_file(tmp_path, "t,item\n1,83740193\n2,11840194\n")
+    with pytest.raises(InputError, match=r"column 'item': its largest value is 83740193.*words=True.*words=true"):
+        read_events(path, columns=LogColumns(time="t", mark="item"))
+    assert read_events(path, columns=LogColumns(time="t", mark="item", words=True)).schema.num_marks == 2
+
+
+def test_pretty_printed_lists_of_objects(tmp_path: Path):
+    path = csv_file(tmp_path, "\n" + json.dumps(rows(), indent=2), "x.json")
+    check(read_events(path, columns=COLUMNS))
+
+
+def test_progress_shows_on_a_terminal_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import sys
+
+    from eventflow.io import _text
+
+    path = csv_file(tmp_path, "\n".join(json.dumps({"t": i}) for i in range(20_000)), "x.jsonl")
+    monkeypatch.setattr(_text, "PATIENCE", 0.0)
+    read_events(path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    read_events(path)
+    assert "x.jsonl" in capsys.readouterr().err

@@ -138,7 +138,7 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("name", "format", "message"),
     [
-        ("x.dat", None, "which format\\? Known suffixes: .parquet"),
+        ("x.xyz", None, "which format\\? Known suffixes: .parquet"),
         ("x.parquet", "parket", "did you mean 'parquet'"),
         ("nowhere/x.csv", None, "there is no folder"),
     ],
