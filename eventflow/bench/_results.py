@@ -1,0 +1,132 @@
+"""Results of trained models: run folders become models/<m>/results/<d>.yaml, and those the README's table."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eventflow._assets import ROOT
+from eventflow.errors import InputError
+
+BEGIN, END = "<!-- results: written by `eventflow bench results` -->", "<!-- /results -->"
+#: What a results file keeps of metrics.json, and the heads of the table.
+METRICS = {
+    "nll_per_event": "exact nll/event", "easytpp_nll_per_event": "EasyTPP's nll/event", "accuracy": "accuracy",
+    "gap_rmse": "gap RMSE", "gap_mae": "gap MAE",
+}  # fmt: skip
+DIGITS = 4
+
+
+def run(out: Path | None = None, *, runs: list[Path] | None = None, readme: Path | None = None) -> None:
+    """Print the table of results/*.yaml; with run folders, first write the results file of those runs.
+
+    Args:
+        out: the results file to write from the runs; by default models/<model>/results/<data>.yaml.
+        runs: run folders of one model on one dataset, one a seed, each judged by `eventflow test`.
+        readme: a README whose table to bring up to date.
+    """
+    if runs:
+        reports = [_report(folder) for folder in runs]
+        target = out or ROOT / "models" / reports[0]["model"] / "results" / f"{reports[0]['data']}.yaml"
+        write_results(target, reports)
+    print(table())
+    if readme is not None:
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(readme_with_table(text), encoding="utf-8")
+
+
+def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``ours`` and ``baselines`` of a results file; what it says of ``theirs`` is kept."""
+    import yaml
+
+    same = {(r["model"], r["data"], r["split"], json.dumps(_without_seed(r["config"]))) for r in reports}
+    if len(same) > 1:
+        raise InputError("these runs differ in more than their seed; a results file is about one model on one dataset")
+    if len({r["seed"] for r in reports}) < len(reports):
+        raise InputError(f"seeds {[r['seed'] for r in reports]}: expected a run for each seed")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    first = reports[0]
+    content["ours"] = {
+        "metrics": {name: _spread([r["metrics"][name] for r in reports]) for name in METRICS},
+        "seeds": [r["seed"] for r in reports],
+        "commit": first["commit"], "date": first["date"], "machine": first["machine"],
+        "config": _without_seed(first["config"]),
+    }  # fmt: skip
+    content["baselines"] = {
+        name: {key: round(value, DIGITS) for key, value in row.items() if key in METRICS}
+        for name, row in first["baselines"].items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, width=120), encoding="utf-8")
+
+
+def table() -> str:
+    """All results files as one Markdown table: for each dataset ours, the published values, and the best baselines."""
+    import yaml
+
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for path in sorted((ROOT / "models").glob("*/results/*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found.setdefault(path.stem, []).append((path.parents[1].name, content))
+    lines = [_line(["data", "model", *METRICS.values(), "source"]), _line(["---"] * (len(METRICS) + 3))]
+    for data, models in found.items():
+        judged = [content for _, content in models if "ours" in content]
+        if judged:
+            lines += _baseline_lines(data, judged[0]["baselines"])
+        for model, content in models:
+            lines += _model_lines(data, model, content)
+    return "\n".join(lines)
+
+
+def readme_with_table(text: str) -> str:
+    """A README with the table between its two marks brought up to date."""
+    before, found, rest = text.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (found and ended):
+        raise InputError(f"the README has no table to write: expected the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def _model_lines(data: str, model: str, content: Mapping[str, Any]) -> Iterable[str]:
+    if "ours" in content:
+        ours = content["ours"]
+        cells = [_plus_minus(ours["metrics"][name]) for name in METRICS]
+        note = f"ours, {len(ours['seeds'])} seeds, {ours['commit']}"
+        yield _line([data, f"**{model}**", *cells, note])
+    for row in content.get("theirs", []):
+        cells = [f"{row[name]:.3f}" if name in row else "" for name in METRICS]
+        yield _line([data, row["model"], *cells, row["source"]])
+
+
+def _baseline_lines(data: str, rows: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
+    for name, row in rows.items():
+        yield _line([data, name, *(f"{row[m]:.{DIGITS}f}" if m in row else "" for m in METRICS), "trivial baseline"])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    return {"mean": round(statistics.fmean(values), DIGITS), "std": round(spread, DIGITS)}
+
+
+def _plus_minus(entry: Mapping[str, float]) -> str:
+    mean = f"{entry['mean']:.{DIGITS}f}"
+    return mean if math.isnan(entry["std"]) else f"{mean} ± {entry['std']:.{DIGITS}f}"
+
+
+def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "seed_everything"}
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no metrics.json. Write: eventflow test --ckpt_path {folder}")
+    return json.loads(path.read_text(encoding="utf-8"))
