@@ -84,6 +84,11 @@ def read_with_report(
     return _reader(name)(request), report
 
 
+def is_recording(path: str | PathLike[str], *, format: str | None = None) -> bool:
+    """Whether the file is a camera's recording."""
+    return _format_of(path, format) in CAMERA_FORMATS
+
+
 def _format_of(path: str | PathLike[str], format: str | None) -> str:
     """The given format, if it is one, else the file's own; the file must be there and not be empty."""
     if format is None:

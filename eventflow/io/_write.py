@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from eventflow.errors import InputError, did_you_mean
-from eventflow.events import Events
+from eventflow.events import Events, first_to_last
 from eventflow.events._events import Array
+from eventflow.io._report import ReadReport
+from eventflow.io.cameras import CAMERA_WRITERS, Recording, write_recording
 
 #: format -> suffixes that choose it.
 WRITERS = {
@@ -24,6 +26,7 @@ WRITERS = {
     "jsonl": (".jsonl", ".ndjson"),
     "csv": (".csv", ".tsv"),
     "easytpp": (".json",),
+    **CAMERA_WRITERS,
 }
 _CHUNK = 1 << 16
 
@@ -38,17 +41,42 @@ def write_events(events: Events, path: str | PathLike[str], *, format: str | Non
             sequences in the order of time, as ``eventflow stream`` reads it); ``csv`` (one row an event, sequence by
             sequence); ``easytpp`` (their layout, parquet or json by the suffix: times since each first event). jsonl
             and csv keep keys, times and marks (as integers), but neither span nor vocabulary; easytpp keeps no keys.
+            Cameras' recordings (one sequence with x, y, p and int64 us): ``evt3`` (.raw), ``evt2``, ``dat``,
+            ``nmnist`` (.bin), ``text`` (.txt), ``npz``, ``dsec`` (.h5).
 
     Raises:
         InputError: for an unknown format, a folder that is not there, columns that the format cannot hold.
     """
     path = Path(path)
     name = _chosen(path, format)
+    if name in CAMERA_WRITERS:
+        with replacing(path) as temporary:
+            write_recording([events], temporary, name, span=_stated(events))
+        return
     if name != "parquet" and (events.lengths == 0).any():
         empty = int((events.lengths == 0).sum())
         warnings.warn(f"{path}: {empty:,} sequences without events are not in it; parquet keeps them", stacklevel=2)
     with replacing(path) as temporary:
         {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv, "easytpp": _easytpp}[name](events, temporary)
+
+
+def convert_recording(recording: Recording, path: Path) -> ReadReport | None:
+    """Write a recording chunk by chunk, in constant memory; None if the target's format is not a camera's."""
+    name = _chosen(path, None)
+    if name not in CAMERA_WRITERS:
+        return None
+    with replacing(path) as temporary:
+        write_recording(recording.chunks(), temporary, name, span=recording.stated_span)
+    return recording.report
+
+
+def _stated(events: Events) -> tuple[int, int] | None:
+    """The span of the first sequence, if it is not just from its first to its last event."""
+    if not len(events) or events.t.dtype != np.int64:
+        return None
+    own = (int(events.span[0, 0]), int(events.span[0, 1]))
+    usual = first_to_last(events.t, events.offsets)[0]
+    return None if own == (int(usual[0]), int(usual[1])) else own
 
 
 @contextmanager

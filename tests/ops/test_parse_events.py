@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventflow.errors import InputError
-from eventflow.ops.parse_events import Parsed, parse_events
+from eventflow.ops.parse_events import Parsed, format_events, parse_events
 
 NUMBERS = st.one_of(
     st.integers(-3, 70_000).map(str),
@@ -69,3 +69,14 @@ def test_what_is_no_event_is_a_fault_at_its_line(line: str) -> None:
 def test_backend() -> None:
     with pytest.raises(InputError, match="did you mean 'naive'"):
         parse_events(b"", backend="nave")
+
+
+@given(t=st.lists(st.integers(-(10**17), 10**17), max_size=8), seed=st.integers(0, 99))
+def test_lines_written_are_the_definitions_and_come_back(t: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y, p = rng.integers(0, 65536, len(t)), rng.integers(0, 65536, len(t)), rng.integers(0, 2, len(t))
+    columns = np.array(t, np.int64), x.astype(np.uint16), y.astype(np.uint16), p.astype(np.uint8)
+    data = format_events(*columns)
+    assert data == format_events(*columns, backend="naive")
+    out = parse_events(data, exponent=6)
+    assert not out.fault and all(np.array_equal(a, b) for a, b in zip(columns, out[:4], strict=True))

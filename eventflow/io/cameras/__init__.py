@@ -6,15 +6,19 @@ is what the file states, else from the first event to just past the last. One pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.io._request import Request
 from eventflow.io.cameras._recording import Recording as Recording
-from eventflow.io.cameras._source import Opening, Source
+from eventflow.io.cameras._source import BrokenError, Columns, Opening, Source, as_columns
 
 
 class _Camera(NamedTuple):
@@ -45,6 +49,11 @@ _CAMERAS = {
 }
 #: format -> (suffixes, what it is): joins ``eventflow.io.FORMATS``.
 CAMERA_FORMATS = {name: (camera.suffixes, camera.what) for name, camera in _CAMERAS.items()}
+#: format that can be written -> suffixes that choose it: joins ``eventflow.io.WRITERS``.
+CAMERA_WRITERS = {
+    "evt3": (".raw", ".evt3"), "evt2": (".evt2",), "dat": (".dat",), "nmnist": (".bin",), "text": (".txt",),
+    "npz": (".npz",), "dsec": (".h5", ".hdf5"),
+}  # fmt: skip
 
 
 def open_camera(
@@ -69,6 +78,44 @@ def read(request: Request) -> Events:
     request.report.facts |= recording.report.facts
     request.report.notes += recording.report.notes
     return events
+
+
+def write_recording(chunks: Iterable[Events], path: Path, name: str, *, span: tuple[int, int] | None = None) -> None:
+    """Write chunks of one recording, in order, to a file of a format in ``CAMERA_WRITERS``.
+
+    Args:
+        chunks: at least one, perhaps of no events; the first one's schema tells the sensor.
+        path: the file, which is overwritten.
+        name: the format.
+        span: the half-open interval in which the camera watched, where that is not from the first to the last event.
+
+    Raises:
+        InputError: for what the format cannot hold.
+    """
+    from eventflow.io.cameras import _writers
+
+    parts = iter(chunks)
+    first = next(parts, None)
+    schema = first.schema if first is not None else Schema(unit="us")
+    facts = _writers.Facts(schema.height, schema.width, span)
+    version = (name[3:],) if name in ("evt2", "evt3") else ()
+    writer = _writers.raw if version else getattr(_writers, name)
+    with writer(path, facts, *version) as write:
+        for events in chain([first] if first is not None else [], parts):
+            write(_columns(events, name))
+
+
+def _columns(events: Events, name: str) -> Columns:
+    marks = events.marks
+    if len(events) != 1 or set(marks) != {"x", "y", "p"} or events.schema.unit != "us" or events.t.dtype != np.int64:
+        raise InputError(
+            f"{name} holds one recording with x, y, p and integer times in us; this is {len(events)} sequences with "
+            f"{', '.join(marks) or 'no marks'}, {events.t.dtype} times in {events.schema.unit!r}. Write parquet"
+        )
+    try:
+        return as_columns(events.t, marks["x"], marks["y"], marks["p"], first=0)
+    except BrokenError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def sniff_camera(head: bytes, path: Path) -> str | None:

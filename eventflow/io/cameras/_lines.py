@@ -47,7 +47,7 @@ def looks_like_events(head: bytes) -> bool:
     whole = text[: text.rfind("\n") + 1]
     lines = [line for line in whole.split("\n") if line.strip() and line[0] not in "#%"]
     if not lines:
-        return False
+        return bool(_OURS.match(whole) or _BARE.match(whole))
     if _order(lines[0]) is not None:
         return len(_cells(lines[0])) == 4
     lines = lines[1:] if re.fullmatch(r"\d+ \d+\s*", lines[0]) else lines
@@ -66,8 +66,10 @@ def _cells(line: str) -> list[str]:
 
 
 def _order(line: str) -> tuple[int, int, int, int] | None:
-    """The columns of t, x, y and p, if the line names them."""
-    cells = [cell.strip('"').lower() for cell in _cells(line)]
+    """The columns of t, x, y and p, if the line names them; a comment may, if it says nothing else."""
+    cells = [cell.strip('"').lower() for cell in _cells(line.lstrip("#%"))]
+    if line[:1] in ("#", "%") and len(cells) != 4:
+        return None
     found = [next((i for i, cell in enumerate(cells) if cell in names), -1) for names in NAMES.values()]
     return tuple(found) if -1 not in found else None  # type: ignore[return-value]
 

@@ -38,6 +38,12 @@ class Header(NamedTuple):
         return "dat" if "data file containing" in self.lines or "version" in self.lines else None
 
     @property
+    def span(self) -> tuple[int, int] | None:
+        """The span that we wrote, if there is one."""
+        found = re.match(r"(-?\d+) (-?\d+)$", self.lines.get("span", ""))
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
     def size(self) -> tuple[int | None, int | None]:
         """(height, width) of the sensor, as the header tells them or its name of the camera does."""
         options = dict(part.split("=", 1) for part in self.lines.get("format", "").split(";") if "=" in part)
@@ -84,7 +90,7 @@ def open_raw(opening: Opening) -> WordSource:
     height, width = _size(opening, header)
     options = {"legacy": True} if legacy and opening.variant == "evt21" else {}
     return WordSource(
-        opening, height, width, sorted=True, begin=header.begin, record=record,
+        opening, height, width, header.span, sorted=True, begin=header.begin, record=record,
         decode=partial(decode, height=height, width=width, **options),
     )  # fmt: skip
 
@@ -105,7 +111,7 @@ def open_dat(opening: Opening) -> WordSource:
     height, width = _size(opening, header)
     layout = 1 if begin and (not version or version.startswith(("0", "1"))) else 2
     return WordSource(
-        opening, height, width, sorted=True, begin=begin, record=8,
+        opening, height, width, header.span, sorted=True, begin=begin, record=8,
         decode=partial(decode_dat, height=height, width=width, version=layout),
     )  # fmt: skip
 

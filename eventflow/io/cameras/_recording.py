@@ -81,6 +81,11 @@ class Recording:
         return self._by_time(int(dt)) if dt is not None else self._by_count(int(n or 0))
 
     @property
+    def stated_span(self) -> tuple[int, int] | None:
+        """The half-open interval in which the camera watched, where the file states it."""
+        return self._source.span
+
+    @property
     def first(self) -> int | None:
         """Time of the first event (us); None if there is none."""
         if self._first is None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from eventflow.errors import InputError, did_you_mean
 
 Array = NDArray[Any]
-__all__ = ["Parsed", "parse_events"]
+__all__ = ["Parsed", "format_events", "parse_events"]
 
 
 class Parsed(NamedTuple):
@@ -57,3 +57,22 @@ def parse_events(
     x, y = np.empty(most, np.uint16), np.empty(most, np.uint16)
     n, taken, fault = numba.parse(raw, np.array(order, np.int64), exponent, (t, x, y, p))
     return Parsed(t[:n], x[:n], y[:n], p[:n], int(taken), bool(fault))
+
+
+def format_events(t: Array, x: Array, y: Array, p: Array, *, backend: str = "auto") -> bytes:
+    """The lines that :func:`parse_events` reads with ``exponent=6``: t (us) in seconds with six decimals, x, y, p.
+
+    Raises:
+        InputError: for an unknown backend.
+    """
+    columns = t.astype(np.int64), x.astype(np.uint16), y.astype(np.uint16), p.astype(np.uint8)
+    if backend == "naive":
+        from eventflow.ops.parse_events import naive
+
+        return naive.write(zip(*(column.tolist() for column in columns), strict=True))
+    if backend not in ("auto", "numba"):
+        raise InputError(f"format_events(backend={backend!r}): {did_you_mean(backend, ['auto', 'numba', 'naive'])}")
+    from eventflow.ops.parse_events import numba
+
+    out = np.empty(numba.LONGEST * len(columns[0]), np.uint8)
+    return out[: numba.write(columns, out)].tobytes()

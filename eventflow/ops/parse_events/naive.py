@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 #: A number, as C's strtod takes it.
@@ -41,3 +42,9 @@ def parse_line(line: bytes, order: tuple[int, int, int, int], exponent: int) -> 
     if abs(whole) >= 10**18 or any(v.denominator != 1 or not 0 <= v < 65536 for v in (x, y)) or p not in (-1, 0, 1):
         return None
     return whole, int(x), int(y), int(p > 0)
+
+
+def write(events: Iterable[Event]) -> bytes:
+    """One line an event: seconds with six decimals, x, y, p."""
+    lines = [f"{'-' * (t < 0)}{abs(t) // 10**6}.{abs(t) % 10**6:06} {x} {y} {p}\n" for t, x, y, p in events]
+    return "".join(lines).encode()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+#: Bytes of the longest line: sign, 13 digits, point, 6 digits, two numbers of 5, one of 3, gaps and newline.
+LONGEST = 40
 _POWERS = 10 ** np.arange(19, dtype=np.int64)
 
 
@@ -135,3 +137,42 @@ def _scaled(value, scale, whole):  # pragma: no cover - compiled
     if 2 * rest >= power:
         quotient += 1
     return -quotient if value < 0 else quotient, True
+
+
+@njit(cache=True, nogil=True)
+def write(columns, out):  # pragma: no cover - compiled
+    """The bytes written."""
+    t, x, y, p = columns
+    n = 0
+    for i in range(len(t)):
+        size = t[i]
+        if size < 0:
+            out[n] = 45
+            n += 1
+            size = -size
+        seconds = size // 1_000_000
+        rest = size - seconds * 1_000_000
+        n = _digits(out, n, seconds)
+        out[n] = 46
+        for k in range(6):
+            out[n + 6 - k] = 48 + rest % 10
+            rest //= 10
+        n += 7
+        for value in (np.int64(x[i]), np.int64(y[i]), np.int64(p[i])):
+            out[n] = 32
+            n = _digits(out, n + 1, value)
+        out[n] = 10
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _digits(out, n, value):  # pragma: no cover - compiled
+    count, rest = 1, value // 10
+    while rest:
+        count += 1
+        rest //= 10
+    for k in range(count):
+        out[n + count - 1 - k] = 48 + value % 10
+        value //= 10
+    return n + count
