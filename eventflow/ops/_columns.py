@@ -153,8 +153,8 @@ def rectify_map(op: str, rectify: Any, height: int, width: int) -> Array:
 
 
 def _pixels(op: str, name: str, x: Array) -> Array:
-    if x.dtype == np.uint16:
-        return np.ascontiguousarray(x)
+    if x.dtype == np.uint16 or not x.size:
+        return np.ascontiguousarray(x, np.uint16)
     if x.dtype.kind == "f":
         out = np.ascontiguousarray(x, np.float64)
         if not np.isfinite(out).all():
@@ -165,6 +165,13 @@ def _pixels(op: str, name: str, x: Array) -> Array:
         i = int(np.argmax((x < 0) | (x > 65535)))
         raise InputError(f"{op}: {name}[{i}] is {x[i]}; expected an integer pixel of the sensor")
     return np.ascontiguousarray(x, np.uint16)
+
+
+def whole(op: str, c: Columns) -> Columns:
+    """The columns, or InputError where positions are sub-pixel."""
+    if c.x.dtype != np.uint16:
+        raise InputError(f"{op}: x and y are sub-pixel positions; expected integer pixels. Write: x.astype(int)")
+    return c
 
 
 def in_order(w: Window, t: Array) -> Window:
