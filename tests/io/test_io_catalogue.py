@@ -125,7 +125,7 @@ def test_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_data_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("EVENTFLOW_DATA")
+    monkeypatch.delenv("EVENTFLOW_DATA", raising=False)
     folder = write_card(tmp_path / "d", source="https://example.org")
     with pytest.raises(InputError, match=r"EVENTFLOW_DATA is not set(.|\n)*export EVENTFLOW_DATA=(.|\n)*example\.org"):
         load_dataset(folder)
