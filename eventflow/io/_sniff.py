@@ -28,7 +28,7 @@ _EASYTPP = re.compile(rb'"(time_since_start|time_since_last_event)"\s*:')
 
 def known_formats() -> str:
     """All formats, one a line, for error messages."""
-    return "\n".join(f"  {name:8} {', '.join(suffixes):15} {what}" for name, (suffixes, what) in FORMATS.items())
+    return "\n".join(f"  {name:11} {', '.join(suffixes):15} {what}" for name, (suffixes, what) in FORMATS.items())
 
 
 def sniff(path: Path) -> str:

@@ -58,7 +58,8 @@ def _is_event(line: str) -> bool:
     cells = _cells(line)
     if len(cells) != 4 or not all(_NUMBER.match(cell) for cell in cells):
         return False
-    return cells[1].isdigit() and cells[2].isdigit() and cells[3] in ("0", "1", "-1")
+    x, y, p = map(float, cells[1:])
+    return x.is_integer() and y.is_integer() and x >= 0 and y >= 0 and p in (0, 1, -1)
 
 
 def _cells(line: str) -> list[str]:
