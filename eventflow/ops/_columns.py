@@ -88,7 +88,10 @@ def pixel_error(op: str, i: int, seen: tuple[Any, Any], height: int, width: int)
 
 
 def first_fault(op: str, c: Columns, height: int, width: int) -> InputError | None:
-    """What a kernel stumbled over: a polarity that is none, or an integer pixel off the sensor."""
+    """What a kernel would stumble over: a polarity that is none, or an integer pixel off the sensor."""
+    limits = ((c.p, 2), (c.x, width), (c.y, height)) if c.x.dtype == np.uint16 else ((c.p, 2),)
+    if all(not len(column) or column.max() < limit for column, limit in limits):
+        return None
     if (wrong := c.p > 1).any():
         i = int(np.argmax(wrong))
         return polarity_error(op, i, c.p[i])

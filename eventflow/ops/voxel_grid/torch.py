@@ -22,7 +22,9 @@ def torch_voxel_grid(
         x, y = torch.floor(x.to(dtype)), torch.floor(y.to(dtype))
     elif interpolation == "nearest":
         x, y, position = (torch.floor(v.to(dtype) + 0.5) for v in (x, y, position))
-    grid = splat(torch.zeros(shape, dtype=dtype, device=t.device), position, y.to(dtype), x.to(dtype), sign)
+    whole = (interpolation == "nearest", interpolation != "trilinear", interpolation != "trilinear")
+    grid = torch.zeros(shape, dtype=dtype, device=t.device)
+    grid = splat(grid, (position, y.to(dtype), x.to(dtype)), sign, whole)
     return grid.to(result_dtype(t, x, y))
 
 
@@ -45,15 +47,18 @@ def positions(
     return torch.where(inside, position, 0.0).to(dtype), sign.to(dtype)
 
 
-def splat(grid: Tensor, b: Tensor, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """``grid`` (bins, height, width) plus ``weight`` shared among the eight voxels around (b, y, x)."""
+def splat(grid: Tensor, point: tuple[Tensor, Tensor, Tensor], weight: Tensor, whole: tuple[bool, ...]) -> Tensor:
+    """``grid`` (bins, height, width) plus ``weight`` shared among the eight voxels around ``point`` (b, y, x).
+
+    Axes that are ``whole`` hold whole numbers: nothing reaches the next voxel.
+    """
     flat = grid.reshape(-1)
-    point = (b, y, x)
     base = [torch.floor(v.detach()) for v in point]
-    base[0] = base[0].clamp(0, max(grid.shape[0] - 2, 0))
-    for corner in product((0, 1), repeat=3):
-        index = torch.zeros_like(b, dtype=torch.int64)
-        share, inside = weight, torch.ones_like(b, dtype=torch.bool)
+    if not whole[0]:
+        base[0] = base[0].clamp(0, max(grid.shape[0] - 2, 0))
+    for corner in product(*((0,) if w else (0, 1) for w in whole)):
+        index = torch.zeros_like(weight, dtype=torch.int64)
+        share, inside = weight, torch.ones_like(weight, dtype=torch.bool)
         for value, low, step, size in zip(point, base, corner, grid.shape, strict=True):
             at = low + step
             share = share * (1 - (value - low) if step == 0 else value - low)
