@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eventflow.cli._signature import call
@@ -17,11 +17,16 @@ class StreamWords:
     """Run a trained model live: read events, step the model, write one prediction per event.
 
     Events are JSON lines like {"key": "user-7", "t": 12.5, "mark": 3}; answers have the same key and t, and nll (of
-    this event, given the past), next_t (median gap to the next one) and next_mark_probs. URIs: - (stdin, stdout), a
-    path (.jsonl, .csv, .parquet), tcp://host:port, udp://host:port.
+    this event, given the past; null for a given first event), next_t (the median time of the key's next event) and
+    next_mark_probs. URIs: - (stdin, stdout), a path (.jsonl, .txt, .csv, .parquet), tcp://host:port (a source listens
+    there, a sink connects).
+
+    With --snapshot, output of killed and resumed runs together is identical to that of an uninterrupted one (redirect
+    with >> instead of >; a pipe as source must send its stream from the beginning again). A pipe or socket as sink gets
+    the lines since the last snapshot again: its lines carry "seq", their number.
 
       eventflow stream --checkpoint runs/nhp-taxi-... --source events.jsonl --sink predictions.jsonl
-      tail -f log.jsonl | eventflow stream --checkpoint runs/nhp-taxi-... --snapshot state/
+      tail -n +1 -f log.jsonl | eventflow stream --checkpoint runs/nhp-taxi-... --snapshot state/
 
     Args:
         checkpoint: a run folder (its best one) or a .ckpt file.
@@ -29,7 +34,8 @@ class StreamWords:
         sink: where predictions go.
         snapshot: a folder; with it a run that was killed goes on where it stood, and nothing is lost or repeated.
         lateness: how much later than a younger event one may arrive and still be put in order, in the data's unit.
-        start: when the observation of every key began; by default what the training data said.
+        start: when the observation of every key began: its first gap is measured from there, and scored; by default
+            what the training data said.
         every: events after which a snapshot is taken.
         seconds: seconds after which one is taken, if sooner.
         dead_letters: where lines that are no events, and late ones, go with the reason; by default beside the sink.
@@ -56,8 +62,10 @@ def run(argv: Sequence[str]) -> None:
     """``eventflow stream <argv>``."""
     words = call(StreamWords, argv, prog="eventflow stream")
     loaded = load_model(find_checkpoint(words.checkpoint, resume=False, flag="--checkpoint"))
+    given = loaded.schema.given_first and words.start is None
     options = StreamOptions(
-        schema=loaded.schema, start=loaded.start if words.start is None else words.start, lateness=words.lateness,
+        schema=replace(loaded.schema, given_first=given),
+        start=None if given else loaded.start if words.start is None else words.start, lateness=words.lateness,
         snapshot=words.snapshot, every=words.every, seconds=words.seconds, dead_letters=words.dead_letters,
         chunk=words.chunk, max_batch=words.max_batch, max_keys=words.max_keys,
     )  # fmt: skip
