@@ -12,6 +12,7 @@ import numpy as np
 from eventflow.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -108,30 +109,32 @@ def _align(a: Tensor, b: Tensor, h0: Tensor | None, reset: Tensor | None, init: 
         raise InputError(f"scan: a is {tuple(a.shape)}, b is {tuple(b.shape)}; expected (B, T, ...) with the same T")
     dtype = b.dtype
     for other in (a, h0, init):
-        dtype = dtype if other is None else torch.promote_types(dtype, other.dtype)
+        dtype = dtype if other is None or other.dtype == dtype else torch.promote_types(dtype, other.dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
         raise InputError(f"scan: a is {a.dtype}, b is {b.dtype}; expected floating or complex. Write: b.float()")
-    axes = max(a.dim(), b.dim())
-    a, b = (x.reshape(x.shape + (1,) * (axes - x.dim())) for x in (a, b))
-    if any(n != m and 1 not in (n, m) for n, m in zip(a.shape, b.shape, strict=True)):
-        raise InputError(f"scan: a is {tuple(a.shape)}, b is {tuple(b.shape)}; they do not broadcast")
-    shape = tuple(m if n == 1 else n for n, m in zip(a.shape, b.shape, strict=True))
+    shape = tuple(a.shape)
+    if a.shape != b.shape:
+        axes = max(a.dim(), b.dim())
+        a, b = (x.reshape(x.shape + (1,) * (axes - x.dim())) for x in (a, b))
+        if any(n != m and 1 not in (n, m) for n, m in zip(a.shape, b.shape, strict=True)):
+            raise InputError(f"scan: a is {tuple(a.shape)}, b is {tuple(b.shape)}; they do not broadcast")
+        shape = tuple(m if n == 1 else n for n, m in zip(a.shape, b.shape, strict=True))
     if reset is not None and (reset.dtype != torch.bool or reset.shape != shape[:2]):
-        raise InputError(
-            f"scan: reset is {reset.dtype} {tuple(reset.shape)}; expected bool (B, T) = {tuple(shape[:2])}"
-        )
-    first = init if h0 is None else h0
-    start = b.new_zeros((), dtype=dtype) if first is None else first.to(dtype)
+        raise InputError(f"scan: reset is {reset.dtype} {tuple(reset.shape)}; expected bool (B, T) = {shape[:2]}")
     here = shape[:1] + shape[2:]
-    return Operands(
-        a.to(dtype).expand(shape), b.to(dtype).expand(shape), _state(start, here, "h0"), reset,
-        None if init is None or reset is None else _state(init.to(dtype), here, "init"),
-    )  # fmt: skip
+    first, name = (init, "init") if h0 is None else (h0, "h0")
+    start = b.new_zeros(here, dtype=dtype) if first is None else _fit(first, here, dtype, name)
+    again = None if init is None or reset is None else _fit(init, here, dtype, "init")
+    return Operands(_fit(a, shape, dtype, "a"), _fit(b, shape, dtype, "b"), start, reset, again)
 
 
-def _state(x: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-    aligned = x.reshape(x.shape + (1,) * (len(shape) - x.dim()))
+def _fit(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
+    """``x`` in ``dtype``, broadcast to ``shape``; missing trailing axes count as 1."""
+    if x.dtype != dtype:
+        x = x.to(dtype)
+    if x.shape == shape:
+        return x
     try:
-        return aligned.expand(shape)
+        return x.reshape(x.shape + (1,) * (len(shape) - x.dim())).expand(shape)
     except RuntimeError:
-        raise InputError(f"scan: {name} is {tuple(x.shape)}; expected (B, *D) = {tuple(shape)}") from None
+        raise InputError(f"scan: {name} is {tuple(x.shape)}; expected (B, *D) = {shape}") from None

@@ -48,39 +48,46 @@ class _NumbaScan(Function):
 
 def _rows(x: Tensor) -> np.ndarray:
     """(B, T, *D) as a contiguous (B, T, D) array; a view where it can be."""
-    x = x.detach().resolve_conj().resolve_neg().contiguous()
-    return x.view(*x.shape[:2], -1 if x.numel() else 0).numpy()
+    return _array(x).reshape(x.shape[0], x.shape[1], -1 if x.numel() else 0)
 
 
 def _row(x: Tensor) -> np.ndarray:
     """(B, *D) as a contiguous (B, D) array."""
-    return _rows(x[None])[0] if x.dim() > 1 else _rows(x[None, :, None])[0]
+    return _array(x).reshape(x.shape[0], -1 if x.numel() else 0)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    x = x.detach()
+    x = x.resolve_conj() if x.is_conj() else x
+    return np.ascontiguousarray((x.resolve_neg() if x.is_neg() else x).numpy())
 
 
 def _start(h0: Tensor, init: Tensor | None, reset: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(h0, init, reset) as arrays; empty ones for None, so that a dtype is compiled once."""
-    cuts = np.zeros((0, 0), dtype=np.bool_) if reset is None else reset.contiguous().numpy()
-    return _row(h0), _row(h0.new_zeros((0, 0)) if init is None else init), cuts
+    first = _row(h0)
+    cuts = np.empty((0, 0), np.bool_) if reset is None else _array(reset)
+    return first, np.empty((0, 0), first.dtype) if init is None else _row(init), cuts
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _forward(a, b, start, h):  # pragma: no cover - compiled
+    """The state is carried in a row of its own: read back from ``h``, it would wait for the store."""
     h0, init, reset = start
     batch, length, width = b.shape
+    state = np.empty(width, b.dtype)
     for i in range(batch):
+        state[:] = h0[i]
         for t in range(length):
-            if reset.size and reset[i, t]:
-                if init.size:
-                    for d in range(width):
-                        h[i, t, d] = a[i, t, d] * init[i, d] + b[i, t, d]
-                else:
-                    h[i, t] = b[i, t]
-            elif t == 0:
-                for d in range(width):
-                    h[i, t, d] = a[i, t, d] * h0[i, d] + b[i, t, d]
-            else:
-                for d in range(width):
-                    h[i, t, d] = a[i, t, d] * h[i, t - 1, d] + b[i, t, d]
+            new = bool(reset.size) and reset[i, t]
+            if new and init.size:
+                state[:] = init[i]
+            for d in range(width):
+                value = a[i, t, d] * state[d] + b[i, t, d]
+                state[d] = value
+                h[i, t, d] = value
+            if new and not init.size:
+                state[:] = b[i, t]
+                h[i, t] = b[i, t]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
