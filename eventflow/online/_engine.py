@@ -171,7 +171,7 @@ class Engine:
 
     def _step(self, ready: Released) -> dict[str, Tensor]:
         """The operator's answers, row by row as released."""
-        order, edges = _waves(ready.slot)
+        order, edges = waves(ready.slot)
         slots = torch.from_numpy(np.array(ready.slot)[order])
         marks = torch.from_numpy(np.array(ready.mark)[order])
         gaps = torch.from_numpy(np.array(ready.gap, dtype=np.float64)[order]).to(self.table.dtype)
@@ -239,7 +239,7 @@ class Engine:
         self.table.reserve(len(self._slots))
 
 
-def _waves(slots: list[int]) -> tuple[Any, list[tuple[int, int]]]:
+def waves(slots: list[int]) -> tuple[Any, list[tuple[int, int]]]:
     """(order, edges): rows reordered so that ``order[a:b]`` has each slot at most once, in the rows' order per slot."""
     seen: dict[int, int] = {}
     wave = np.empty(len(slots), dtype=np.int64)
