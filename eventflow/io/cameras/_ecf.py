@@ -12,26 +12,26 @@ from eventflow.ops.decode_ecf import decode_ecf
 
 
 class EcfRows:
-    """``rows(file, lo, hi)`` for :class:`Hdf5Source`; remembers the chunk decoded last."""
+    """``rows(lo, hi)`` of an open dataset; remembers the chunk decoded last."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: Any) -> None:
+        self._data = data
         self._number = -1
         self._columns: tuple[Array, Array, Array, Array] | None = None
 
-    def __call__(self, file: Any, lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
-        data = file["CD/events"]
-        size = data.chunks[0]
+    def __call__(self, lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
+        size = self._data.chunks[0]
         parts = []
         for number in range(lo // size, (hi - 1) // size + 1):
-            columns = self._chunk(data, number)
+            columns = self._chunk(number)
             begin = number * size
             parts.append([column[max(lo - begin, 0) : hi - begin] for column in columns])
         t, x, y, p = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return t, x, y, p
 
-    def _chunk(self, data: Any, number: int) -> tuple[Array, Array, Array, Array]:
+    def _chunk(self, number: int) -> tuple[Array, Array, Array, Array]:
         if self._columns is None or number != self._number:
-            size = data.chunks[0]
+            data, size = self._data, self._data.chunks[0]
             _, raw = data.id.read_direct_chunk((number * size,))
             try:
                 columns = decode_ecf(raw)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,30 +19,40 @@ from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Ope
 
 #: Events read at a time.
 _ROWS = 1 << 19
+#: Bytes of unpacked chunks that HDF5 remembers for each dataset: enough that bisection does not unpack one twice.
+_CACHE = 1 << 25
 _FILTERS = {32001: "Blosc", 32026: "Blosc2", 32015: "Zstandard", 32004: "LZ4", 32008: "bitshuffle"}
 #: Prophesee's event compression format.
 _ECF = 0x8ECF
 
 
+class Reader(NamedTuple):
+    """An open file: ``rows(lo, hi)`` are (t, x, y, p); ``time(i)`` is that of one row; ``narrow(start)``, where there
+    is an index, the rows (lo, hi) between which the first event at or after ``start`` should lie."""
+
+    rows: Callable[[int, int], tuple[Array, Array, Array, Array]]
+    time: Callable[[int], int]
+    narrow: Callable[[int], tuple[int, int]] | None = None
+
+
 @dataclass(slots=True)
 class Hdf5Source(Source):
-    """``rows(file, lo, hi)`` reads rows as (t, x, y, p); ``times(file, i)`` is the time of one of them."""
+    """``bind`` makes the reader of an open file, whose datasets stay open (and cached) while events are read."""
 
-    rows: Callable[[Any, int, int], tuple[Array, Array, Array, Array]] | None = None
-    times: Callable[[Any, int], int] | None = None
+    bind: Callable[[Any], Reader] | None = None
     length: int = 0
-    narrow: Callable[[Any, int, tuple[int, int]], tuple[int, int]] | None = None
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
-        assert self.rows is not None
+        assert self.bind is not None
         progress = Progress(self.opening.path)
         row = 0
         try:
             with opened(self.opening) as file:
-                row = self._first(file, start)
+                reader = self.bind(file)
+                row = self._first(reader, start)
                 while row < self.length:
                     stop = min(row + _ROWS, self.length)
-                    block = as_columns(*self.rows(file, row, stop), first=row)
+                    block = as_columns(*reader.rows(row, stop), first=row)
                     yield block
                     row = stop
                     progress.at(progress.total * row // self.length)
@@ -55,24 +65,26 @@ class Hdf5Source(Source):
         finally:
             progress.stop()
 
-    def _first(self, file: Any, start: Bound) -> int:
-        """A row at or before the first event at or after ``start``, found by bisection (or by the file's index)."""
-        if start is None or not self.length or self.times is None:
+    def _first(self, reader: Reader, start: Bound) -> int:
+        """The first row at or after ``start``, by the file's index, if that is right, else by bisection."""
+        if start is None or not self.length:
             return 0
-        if self.narrow is not None:
-            row = self._bisect(file, start, self.narrow(file, start, (0, self.length)))
-            before = row == 0 or self.times(file, row - 1) < start
-            if before and (row == self.length or self.times(file, row) >= start):
-                return row  # else the file's index is wrong
-        return self._bisect(file, start, (0, self.length))
+        if reader.narrow is not None:
+            lo, hi = reader.narrow(start)
+            if 0 <= lo <= hi <= self.length:
+                row = _bisect(reader, start, (lo, hi))
+                before = row == 0 or reader.time(row - 1) < start
+                if before and (row == self.length or reader.time(row) >= start):
+                    return row
+        return _bisect(reader, start, (0, self.length))
 
-    def _bisect(self, file: Any, start: int, rows: tuple[int, int]) -> int:
-        assert self.times is not None
-        lo, hi = rows
-        while lo < hi:
-            middle = (lo + hi) // 2
-            lo, hi = (middle + 1, hi) if self.times(file, middle) < start else (lo, middle)
-        return lo
+
+def _bisect(reader: Reader, start: int, rows: tuple[int, int]) -> int:
+    lo, hi = rows
+    while lo < hi:
+        middle = (lo + hi) // 2
+        lo, hi = (middle + 1, hi) if reader.time(middle) < start else (lo, middle)
+    return lo
 
 
 @contextmanager
@@ -85,7 +97,7 @@ def opened(opening: Opening) -> Iterator[Any]:
     if importlib.util.find_spec("hdf5plugin") is not None:
         importlib.import_module("hdf5plugin")
     try:
-        file = h5py.File(opening.path, "r")
+        file = h5py.File(opening.path, "r", rdcc_nbytes=_CACHE)
     except OSError as error:
         size = opening.path.stat().st_size
         raise opening.error(
@@ -124,22 +136,24 @@ def open_dsec(opening: Opening) -> Hdf5Source:
         else []
     )
 
-    def rows(file: Any, lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
-        t, x, y, p = (file[f"events/{name}"][lo:hi] for name in "txyp")
-        return t.astype(np.int64) + offset, x, y, p
+    def bind(file: Any) -> Reader:
+        data = [file[f"events/{name}"] for name in "txyp"]
+        steps = file["ms_to_idx"] if index else None
 
-    def narrow(file: Any, start: int, bounds: tuple[int, int]) -> tuple[int, int]:
-        steps, at = file["ms_to_idx"], (start - offset) // 1000
-        if at < 0:
-            return 0, 0
-        lo = int(steps[at]) if at < len(steps) else int(steps[-1])
-        hi = int(steps[at + 1]) if at + 1 < len(steps) else bounds[1]
-        return (lo, hi) if 0 <= lo <= hi <= bounds[1] else bounds
+        def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
+            t, x, y, p = (column[lo:hi] for column in data)
+            return np.add(t, offset, dtype=np.int64), x, y, p
 
-    return Hdf5Source(
-        opening, height, width, span, notes=notes, rows=rows, length=length, narrow=narrow if index else None,
-        times=lambda file, i: int(file["events/t"][i]) + offset,
-    )  # fmt: skip
+        def narrow(start: int) -> tuple[int, int]:
+            assert steps is not None
+            at, last = (start - offset) // 1000, len(steps) - 1
+            if at < 0 or last < 0:
+                return 0, 0 if at < 0 else length
+            return int(steps[min(at, last)]), int(steps[at + 1]) if at < last else length
+
+        return Reader(rows, lambda i: int(data[0][i]) + offset, narrow if index else None)
+
+    return Hdf5Source(opening, height, width, span, notes=notes, bind=bind, length=length)
 
 
 def open_mvsec(opening: Opening) -> Hdf5Source:
@@ -155,14 +169,16 @@ def open_mvsec(opening: Opening) -> Hdf5Source:
         _check_filters(opening, data)
         length = len(data)
 
-    def rows(file: Any, lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
-        x, y, t, p = file[path][lo:hi].T
-        return t * 1e6, x, y, p
+    def bind(file: Any) -> Reader:
+        data = file[path]
 
-    return Hdf5Source(
-        opening, opening.height or 260, opening.width or 346, rows=rows, length=length,
-        times=lambda file, i: int(np.rint(file[path][i, 2] * 1e6)),
-    )  # fmt: skip
+        def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
+            x, y, t, p = data[lo:hi].T
+            return t * 1e6, x, y, p
+
+        return Reader(rows, lambda i: int(np.rint(data[i, 2] * 1e6)))
+
+    return Hdf5Source(opening, opening.height or 260, opening.width or 346, bind=bind, length=length)
 
 
 def open_metavision(opening: Opening) -> Hdf5Source:
@@ -182,14 +198,17 @@ def open_metavision(opening: Opening) -> Hdf5Source:
             _check_filters(opening, data)
     height, width = opening.height or size[0], opening.width or size[1]
 
-    def plain(file: Any, lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
-        block = file["CD/events"][lo:hi]
-        return block["t"], block["x"], block["y"], block["p"]
+    def bind(file: Any) -> Reader:
+        data = file["CD/events"]
 
-    rows = EcfRows() if compressed else plain
-    return Hdf5Source(
-        opening, height, width, rows=rows, length=length, times=lambda file, i: int(rows(file, i, i + 1)[0][0])
-    )
+        def plain(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
+            block = data[lo:hi]
+            return block["t"], block["x"], block["y"], block["p"]
+
+        rows = EcfRows(data) if compressed else plain
+        return Reader(rows, lambda i: int(rows(i, i + 1)[0][0]))
+
+    return Hdf5Source(opening, height, width, bind=bind, length=length)
 
 
 def _expect(opening: Opening, file: Any, wanted: str) -> None:

@@ -101,6 +101,8 @@ def as_columns(t: Array, x: Array, y: Array, p: Array, *, first: int) -> Columns
     """
     if p.dtype == np.bool_:
         sign = p.view(np.uint8)
+    elif p.dtype == np.uint8 and p.max(initial=0) <= 1:
+        sign = p
     else:
         sign = (p > 0).astype(np.uint8)
         _refuse((p != sign) & (p != -1), p, "p", "0, 1 or -1", first)
