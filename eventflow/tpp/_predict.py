@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eventflow.nn import map_state
 from eventflow.ops.quadrature import gauss_legendre, next_event
-from eventflow.tpp._process import Prediction, queried
+from eventflow.tpp._query import Prediction, queried
 
 if TYPE_CHECKING:
     from eventflow.tpp._process import PointProcess

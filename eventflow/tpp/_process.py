@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +19,13 @@ from eventflow.events import Events, PaddedBatch, Schema, pad
 from eventflow.nn import map_state
 from eventflow.nn._recorded import Recorded
 from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean
+from eventflow.tpp._predict import predict_next
+from eventflow.tpp._query import Prediction as Prediction
+from eventflow.tpp._query import queried as queried
+from eventflow.tpp._sample import numeric_bound, sample_next, simulate, thin
 
 #: Events a chunk of ``log_prob(events)`` may hold, padding included: bounds memory, changes no number.
 CHUNK = 1 << 15
-
-
-class Prediction(NamedTuple):
-    """The next event, given that one comes; times are gaps from now, in the data's unit. Leaves have the state's axes.
-
-    ``mean`` and ``median`` of the gap; ``mark_probs`` (..., K) whenever it comes; ``never``: P(no further event).
-    """
-
-    mean: Tensor
-    median: Tensor
-    mark_probs: Tensor
-    never: Tensor
 
 
 #: (nodes, weights) on [0, 1].
@@ -108,14 +100,10 @@ class PointProcess(Recorded, nn.Module):
 
     def _bound(self, state: Any, now: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) bound on the total intensity from ``now`` on, and for how long it holds (checked at each proposal)."""
-        from eventflow.tpp._sample import numeric_bound
-
         return numeric_bound(self, state, now)
 
     def _sample(self, state: Any, until: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """(gap (N,), mark (N,)) of the next event of each row before ``until``, else (inf, -1)."""
-        from eventflow.tpp._sample import thin
-
         return thin(self, state, until, generator)
 
     def _integrate(self, state: Any, u: Tensor, nodes: Any, weights: Any) -> Tensor:
@@ -155,14 +143,10 @@ class PointProcess(Recorded, nn.Module):
 
     def predict_next(self, state: Any) -> Prediction:
         """The next event: mean and median gap, mark probabilities; by quadrature, without sampling noise."""
-        from eventflow.tpp._predict import predict_next
-
         return predict_next(self, state)
 
     def sample_next(self, state: Any, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """One independent draw per sequence of the next gap and mark; (inf, -1) where no event comes."""
-        from eventflow.tpp._sample import sample_next
-
         return sample_next(self, state, generator=generator)
 
     def simulate(
@@ -170,8 +154,6 @@ class PointProcess(Recorded, nn.Module):
         schema: Schema | None = None,
     ) -> Events:  # fmt: skip
         """``num_sequences`` independent realisations over the half-open ``span``."""
-        from eventflow.tpp._sample import simulate
-
         return simulate(self, span=span, num_sequences=num_sequences, generator=generator, schema=schema)
 
     def observe(self, state: Any, marks: dict[str, Tensor], dt: Tensor) -> tuple[dict[str, Tensor], Any]:
@@ -270,10 +252,3 @@ class PointProcess(Recorded, nn.Module):
     def _check_marks(self, batch: PaddedBatch) -> None:
         if batch.mark.numel() and (high := int(batch.mark.max())) >= self.num_marks:
             raise InputError(f"mark {high} in the data, but this {type(self).__name__} has num_marks={self.num_marks}")
-
-
-def queried(state: Any, axes: int) -> Any:
-    """The state with ``axes`` query axes of length 1 behind its leading axes, to broadcast against (..., Q) gaps."""
-    lead = state.elapsed.dim()
-    shape = (slice(None),) * lead + (None,) * axes
-    return map_state(lambda leaf: leaf[shape], state) if axes else state

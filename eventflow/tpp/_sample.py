@@ -16,6 +16,7 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.nn import map_state
+from eventflow.tpp._query import queried
 
 if TYPE_CHECKING:
     from eventflow.tpp._process import PointProcess
@@ -72,8 +73,6 @@ def thin(process: PointProcess, state: Any, until: Tensor, generator: torch.Gene
 
 def numeric_bound(process: PointProcess, state: Any, now: Tensor, *, points: int = 9) -> tuple[Tensor, Tensor]:
     """(bound, how long it is claimed for): 1.5 times the largest of ``points`` intensities over about two mean gaps."""
-    from eventflow.tpp._process import queried
-
     total = process._intensity(state, now).sum(-1)
     window = (2.0 / total.clamp_min(1e-9)).clamp(1e-6, 4.0)
     at = now[:, None] + window[:, None] * torch.linspace(0, 1, points, dtype=now.dtype, device=now.device)
