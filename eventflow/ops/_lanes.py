@@ -15,9 +15,13 @@ from typing import Any
 import numba as nb
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.options import DefaultOptions
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
+#: Options of every kernel. They allocate nothing, so arrays need no reference counts: passing a tuple of ten of them to
+#: an inner function would otherwise cost twenty atomic operations, more than its arithmetic.
+JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy", **({"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {})}
 _INT = ir.IntType(32)
 
 
@@ -62,6 +66,29 @@ def store(context: Any, array: Any, i: Any, value: Any) -> Any:
     return types.void(array, types.intp, Lanes(array.dtype)), emit
 
 
+@intrinsic
+def get(context: Any, array: Any, i: Any) -> Any:
+    """The element of a C-contiguous array at flat index ``i``."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = context.make_array(signature.args[0])(context, builder, values[0]).data
+        return builder.load(builder.gep(pointer, [values[1]]))
+
+    return array.dtype(array, types.intp), emit
+
+
+@intrinsic
+def put(context: Any, array: Any, i: Any, value: Any) -> Any:
+    """Write the element of a C-contiguous array at flat index ``i``."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = context.make_array(signature.args[0])(context, builder, values[0]).data
+        builder.store(values[2], builder.gep(pointer, [values[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), emit
+
+
 def _pointer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     array = context.make_array(signature.args[0])(context, builder, values[0])
     vector = context.get_value_type(Lanes(signature.args[0].dtype))
@@ -69,55 +96,53 @@ def _pointer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
 
 
 @intrinsic
-def _transpose(context: Any, source: Any, starts: Any, column: Any, target: Any, i: Any) -> Any:
-    """target[i + 16 c + r] = source[starts[r] + column + c] for r, c in 0..15 (flat indices)."""
+def _transpose(context: Any, source: Any, starts: Any, column: Any, target: Any, i: Any, step: Any) -> Any:
+    """target[i + step c + r] = source[starts[r] + column + c] for r, c in 0..15 (flat indices)."""
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         rows = [builder.load(p, align=4) for p in _row_pointers(context, builder, signature, values)]
-        pointers = _column_pointers(context, builder, signature.args[3], values[3:5])
+        pointers = _column_pointers(context, builder, signature.args[3], values[3:])
         for column, pointer in zip(_transposed(builder, rows), pointers, strict=True):
             builder.store(column, pointer, align=4)
         return context.get_dummy_value()
 
-    return types.void(source, starts, types.intp, target, types.intp), emit
+    return types.void(source, starts, types.intp, target, types.intp, types.intp), emit
 
 
 @intrinsic
-def _untranspose(context: Any, target: Any, starts: Any, column: Any, source: Any, i: Any) -> Any:
-    """target[starts[r] + column + c] = source[i + 16 c + r] for r, c in 0..15 (flat indices)."""
+def _untranspose(context: Any, target: Any, starts: Any, column: Any, source: Any, i: Any, step: Any) -> Any:
+    """target[starts[r] + column + c] = source[i + step c + r] for r, c in 0..15 (flat indices)."""
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointers = _column_pointers(context, builder, signature.args[3], values[3:5])
+        pointers = _column_pointers(context, builder, signature.args[3], values[3:])
         rows = _transposed(builder, [builder.load(p, align=4) for p in pointers])
         for row, pointer in zip(rows, _row_pointers(context, builder, signature, values), strict=True):
             builder.store(row, pointer, align=4)
         return context.get_dummy_value()
 
-    return types.void(target, starts, types.intp, source, types.intp), emit
+    return types.void(target, starts, types.intp, source, types.intp, types.intp), emit
 
 
-@nb.njit
-def from_rows(source: Any, starts: Any, width: int, target: Any, i: int) -> None:
-    """Rows into lanes: target[i + 16 c + r] = source[starts[r] + c] for c < width (flat indices)."""
+@nb.njit(**JIT)
+def from_rows(source: Any, starts: Any, width: int, target: Any, i: int, step: int) -> None:
+    """Rows into lanes: target[i + step c + r] = source[starts[r] + c] for c < width (flat indices)."""
     whole = width - width % LANES
     for column in range(0, whole, LANES):
-        _transpose(source, starts, column, target, i + LANES * column)
-    source, target = source.reshape(-1), target.reshape(-1)
+        _transpose(source, starts, column, target, i + step * column, step)
     for column in range(whole, width):
         for r in range(LANES):
-            target[i + LANES * column + r] = source[starts[r] + column]
+            put(target, i + step * column + r, get(source, starts[r] + column))
 
 
-@nb.njit
-def to_rows(target: Any, starts: Any, width: int, source: Any, i: int) -> None:
-    """Lanes into rows: target[starts[r] + c] = source[i + 16 c + r] for c < width (flat indices)."""
+@nb.njit(**JIT)
+def to_rows(target: Any, starts: Any, width: int, source: Any, i: int, step: int) -> None:
+    """Lanes into rows: target[starts[r] + c] = source[i + step c + r] for c < width (flat indices)."""
     whole = width - width % LANES
     for column in range(0, whole, LANES):
-        _untranspose(target, starts, column, source, i + LANES * column)
-    source, target = source.reshape(-1), target.reshape(-1)
+        _untranspose(target, starts, column, source, i + step * column, step)
     for column in range(whole, width):
         for r in range(LANES):
-            target[starts[r] + column] = source[i + LANES * column + r]
+            put(target, starts[r] + column, get(source, i + step * column + r))
 
 
 def _row_pointers(context: Any, builder: Any, signature: Any, values: Any) -> list[Any]:
@@ -131,10 +156,10 @@ def _row_pointers(context: Any, builder: Any, signature: Any, values: Any) -> li
 
 
 def _column_pointers(context: Any, builder: Any, kind: Any, values: Any) -> list[Any]:
-    """Addresses of 16 consecutive Lanes of an array from a flat index on."""
+    """Addresses of 16 Lanes of an array, (array, i, step): from flat index i on, ``step`` elements apart."""
     base = builder.gep(context.make_array(kind)(context, builder, values[0]).data, [values[1]])
     vector = context.get_value_type(Lanes(kind.dtype)).as_pointer()
-    steps = [context.get_constant(types.intp, LANES * c) for c in range(LANES)]
+    steps = [builder.mul(values[2], context.get_constant(types.intp, c)) for c in range(LANES)]
     return [builder.bitcast(builder.gep(base, [step]), vector) for step in steps]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from eventflow.ops._lanes import Lanes, absolute, at_least, at_most, fma, power_of_two, splat, where
+from eventflow.ops._lanes import JIT, Lanes, absolute, at_least, at_most, fma, power_of_two, splat, where
 
 _LOG2_E = 1.4426950408889634
 _EXPM1_32 = (0.0013946553928778319, 0.0083666439062791791, 0.041666280640578119, 0.16666542546084521, 0.50000000622711271)
@@ -61,7 +61,7 @@ def _horner(coefficients: tuple[float, ...], dtype: type) -> Any:
     rounded = tuple(dtype(c) for c in coefficients)
     first, rest = rounded[0], rounded[1:]
 
-    @nb.njit
+    @nb.njit(**JIT)
     def polynomial(x: Any) -> Any:
         value = splat(first)
         for c in nb.literal_unroll(rest):
@@ -81,35 +81,35 @@ def _functions(dtype: type, limits: tuple[float, float, float, float], polynomia
     part1, part2 = dtype(-head), dtype(-tail)
     expm1_poly, atanh_poly = _horner(polynomials[0], dtype), _horner(polynomials[1], dtype)
 
-    @nb.njit
+    @nb.njit(**JIT)
     def reduced(x: Any) -> Any:
         k = fma(x, log2_e, shift) - shift
         r = fma(k, part2, fma(k, part1, x))
         return k, fma(r * r, expm1_poly(r), r)
 
-    @nb.njit
+    @nb.njit(**JIT)
     def exp_(x: Any) -> Any:
         k, p = reduced(at_most(at_least(x, low), high))
         half = fma(k, 0.5, shift) - shift  # in two factors, for the ends of the range
         return (p + 1.0) * power_of_two(half) * power_of_two(k - half)
 
-    @nb.njit
+    @nb.njit(**JIT)
     def exp_decay_(x: Any) -> Any:
         k, p = reduced(at_least(x, normal))
         return (p + 1.0) * power_of_two(k)
 
-    @nb.njit
+    @nb.njit(**JIT)
     def tanh_(x: Any) -> Any:
         k, p = reduced(at_most(at_least(x + x, -saturated), saturated))
         power = power_of_two(k)
         expm1 = fma(power, p, power - 1.0)
         return expm1 / (expm1 + 2.0)
 
-    @nb.njit
+    @nb.njit(**JIT)
     def sigmoid_(x: Any) -> Any:
         return 1.0 / (exp_(0.0 - x) + 1.0)
 
-    @nb.njit
+    @nb.njit(**JIT)
     def softplus_sigmoid_(x: Any) -> Any:
         y = exp_(0.0 - absolute(x))
         inverse = 1.0 / ((y + 1.0) * (y + 2.0))  # one division for both

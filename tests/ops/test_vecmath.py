@@ -112,11 +112,11 @@ def test_rows_to_lanes_and_back(width: int, dtype: type) -> None:
     rows = rng.standard_normal((30, 3, width)).astype(dtype)
     starts = (rng.permutation(30)[:LANES] * 3 + 1) * width
     lanes, back = np.zeros((2, width * LANES), dtype), np.zeros_like(rows)
-    from_rows(rows, starts, width, lanes, width * LANES)
+    from_rows(rows, starts, width, lanes, width * LANES, LANES)
     chosen = rows.reshape(-1, width)[starts // width]
     np.testing.assert_array_equal(lanes[1].reshape(width, LANES), chosen.T)
     assert not lanes[0].any()
-    to_rows(back, starts, width, lanes, width * LANES)
+    to_rows(back, starts, width, lanes, width * LANES, LANES)
     np.testing.assert_array_equal(back.reshape(-1, width)[starts // width], chosen)
     back.reshape(-1, width)[starts // width] = 0
     assert not back.any()

@@ -13,9 +13,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from eventflow.ops._lanes import LANES, fma, from_rows, load, splat, store, to_rows, total, where
+from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, splat, store, to_rows, total, where
 from eventflow.ops._vecmath import softplus_sigmoid
-from eventflow.ops.ctlstm._forward import JIT
 from eventflow.ops.ctlstm._intensity import (
     DECAY,
     DIFFERENCE,
@@ -23,20 +22,20 @@ from eventflow.ops.ctlstm._intensity import (
     MARKS,
     OUT,
     TANH,
+    UNIT,
     four_marks,
     hidden_at,
     rates,
 )
 from eventflow.ops.ctlstm.naive import FAR_BELOW
 
-D_OUT, D_CELL, D_C, D_RATE, W_MARK = 7, 8, 9, 10, 11
-DENSITY_SLOTS = 12
+D_OUT, D_CELL, D_C, D_RATE, W_MARK = (i * LANES for i in range(7, 12))
 # slots of R numbers
 GAP, ABOVE, INTEGRAL, VALUE, BIAS, SCALE = 0, 1, 2, 3, 4, 5
 LANE_SLOTS = 6
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def density(given: Any, states: Any, head: Any, rule: Any, out: Any, work: Any) -> None:
     """Fill ``out`` with log lambda_mark(dt) - compensator(dt) per row, or the compensator where no marks are given.
 
@@ -70,7 +69,7 @@ def density(given: Any, states: Any, head: Any, rule: Any, out: Any, work: Any) 
             _leave(d_dt, d_states, first, mark.size > 0, work)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _enter(given: Any, states: Any, head: Any, first: int, work: Any) -> None:
     """The block's rows as lanes; nothing added up yet."""
     dt, mark, above = given
@@ -83,53 +82,66 @@ def _enter(given: Any, states: Any, head: Any, first: int, work: Any) -> None:
         lanes[ABOVE, r] = above[row] if first + r <= last else 0.0
         lanes[INTEGRAL, r] = 0.0
     for leaf in range(4):
-        from_rows(states[leaf], starts, hidden, numbers, leaf * hidden * LANES)
+        from_rows(states[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
     rates(load(lanes, GAP * LANES), hidden, numbers)
     zero = splat(numbers.dtype.type(0))
-    for i in range(D_OUT * hidden * LANES, (D_RATE + 1) * hidden * LANES, LANES):
-        store(numbers, i, zero)
+    for i in range(0, hidden * UNIT, UNIT):
+        for place in (D_OUT, D_CELL, D_C, D_RATE):
+            store(numbers, i + place, zero)
     if mark.size > 0:
         weight, bias, scale = head
         for r in range(LANES):
             k = mark[min(first + r, last)]
             starts[r] = k * weight.shape[1]
             lanes[BIAS, r], lanes[SCALE, r] = bias[k], scale[k]
-        from_rows(weight, starts, hidden, numbers, W_MARK * hidden * LANES)
+        from_rows(weight, starts, hidden, numbers, W_MARK, UNIT)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _node(j: int, head: Any, rule: Any, minus: bool, wanted: bool, work: Any) -> None:
     """Node j of the quadrature: its part of the integral, and of all gradients."""
     numbers, lanes, _, hiddens, slopes, _, sums = work
     weight, bias, scale = head
     node, share = rule[0][j], rule[1][j]
-    marks, hidden = scale.shape[0], numbers.shape[1] // LANES
+    marks, hidden = scale.shape[0], numbers.shape[0]
     at = j if wanted else 0
     hidden_at(node, at, hidden, hiddens, numbers)
     factor = load(lanes, ABOVE * LANES) * load(lanes, GAP * LANES) * (-share if minus else share)
     lambdas = splat(numbers.dtype.type(0))
     for k in range(0, marks, MARKS):
-        for n, x in enumerate(four_marks(k, weight, bias, at, hidden, hiddens)):
-            if k + n < marks:
-                x = x * (1 / scale[k + n])
-                softplus, slope = softplus_sigmoid(x)
-                lambdas = fma(softplus, scale[k + n], lambdas)
-                if wanted:
-                    store(slopes, ((k + n) * slopes.shape[1] + j) * LANES, factor * slope)
-                    place = (k + n) * LANES
-                    store(sums, place, fma(factor, slope, load(sums, place)))
-                    by_scale = factor * (softplus - x * slope)
-                    store(sums, marks * LANES + place, fma(by_scale, scale[k + n], load(sums, marks * LANES + place)))
+        a, b, c, d = four_marks(k, weight, bias, at, hidden, hiddens)
+        lambdas = _mark(k, a, lambdas, factor, (scale, slopes, sums, j, wanted))
+        if k + 1 < marks:
+            lambdas = _mark(k + 1, b, lambdas, factor, (scale, slopes, sums, j, wanted))
+        if k + 2 < marks:
+            lambdas = _mark(k + 2, c, lambdas, factor, (scale, slopes, sums, j, wanted))
+        if k + 3 < marks:
+            lambdas = _mark(k + 3, d, lambdas, factor, (scale, slopes, sums, j, wanted))
     store(lanes, INTEGRAL * LANES, fma(lambdas, share, load(lanes, INTEGRAL * LANES)))
     if wanted:
         _back(node, j, weight, marks, work)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
+def _mark(k: int, x: Any, lambdas: Any, factor: Any, at: Any) -> Any:
+    """lambdas + the intensity of mark k, from its argument; its derivatives, times ``factor``, to where they belong."""
+    scale, slopes, sums, j, wanted = at
+    x = x * (1 / scale[k])
+    softplus, slope = softplus_sigmoid(x)
+    if wanted:
+        slope_here, by_scale = factor * slope, factor * (softplus - x * slope)
+        store(slopes, (k * slopes.shape[1] + j) * LANES, slope_here)
+        place, other = k * LANES, (scale.shape[0] + k) * LANES
+        store(sums, place, load(sums, place) + slope_here)
+        store(sums, other, fma(by_scale, scale[k], load(sums, other)))
+    return fma(softplus, scale[k], lambdas)
+
+
+@nb.njit(cache=True, **JIT)
 def _back(node: float, j: int, weight: Any, marks: int, work: Any) -> None:
     """From the intensities of node j back to the state, four hidden units at a time."""
     numbers, slopes = work[0], work[4]
-    hidden = numbers.shape[1] // LANES
+    hidden = numbers.shape[0]
     for i in range(0, hidden, MARKS):
         a = splat(numbers.dtype.type(0))
         b, c, d = a, a, a
@@ -137,34 +149,37 @@ def _back(node: float, j: int, weight: Any, marks: int, work: Any) -> None:
             slope = load(slopes, (k * slopes.shape[1] + j) * LANES)
             a, b = fma(weight[k, i], slope, a), fma(weight[k, i + 1], slope, b)
             c, d = fma(weight[k, i + 2], slope, c), fma(weight[k, i + 3], slope, d)
-        for n, gradient in enumerate((a, b, c, d)):
-            if i + n < hidden:
-                _add_state(gradient, node, (i + n) * LANES, numbers)
+        _add_state(a, node, i * UNIT, numbers)
+        if i + 1 < hidden:
+            _add_state(b, node, (i + 1) * UNIT, numbers)
+        if i + 2 < hidden:
+            _add_state(c, node, (i + 2) * UNIT, numbers)
+        if i + 3 < hidden:
+            _add_state(d, node, (i + 3) * UNIT, numbers)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _add_state(gradient: Any, node: float, i: int, numbers: Any) -> None:
-    """The gradient of hidden unit i at a node, added to those of its state."""
-    slot = numbers.shape[1]
-    tanh_cell = load(numbers, TANH * slot + i)
-    cell = gradient * load(numbers, OUT * slot + i) * fma(0.0 - tanh_cell, tanh_cell, 1.0)
-    through = cell * load(numbers, LEFT * slot + i)
-    store(numbers, D_OUT * slot + i, fma(gradient, tanh_cell, load(numbers, D_OUT * slot + i)))
-    store(numbers, D_CELL * slot + i, load(numbers, D_CELL * slot + i) + cell)
-    store(numbers, D_C * slot + i, load(numbers, D_C * slot + i) + through)
-    store(numbers, D_RATE * slot + i, fma(through, node, load(numbers, D_RATE * slot + i)))
+    """The gradient of the hidden unit kept at i, at a node, added to those of its state."""
+    tanh_cell = load(numbers, i + TANH)
+    cell = gradient * load(numbers, i + OUT) * fma(0.0 - tanh_cell, tanh_cell, 1.0)
+    through = cell * load(numbers, i + LEFT)
+    store(numbers, i + D_OUT, fma(gradient, tanh_cell, load(numbers, i + D_OUT)))
+    store(numbers, i + D_CELL, load(numbers, i + D_CELL) + cell)
+    store(numbers, i + D_C, load(numbers, i + D_C) + through)
+    store(numbers, i + D_RATE, fma(through, node, load(numbers, i + D_RATE)))
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _event(j: int, marks: Any, hidden: int, wanted: bool, work: Any) -> None:
     """The event at the end of the gap: log lambda of its mark, less the integral; node j as far as gradients go."""
     numbers, lanes, _, hiddens, slopes, _, _ = work
-    slot, at = hidden * LANES, j if wanted else 0
+    at = j if wanted else 0
     hidden_at(1.0, at, hidden, hiddens, numbers)
     x, scale = load(lanes, BIAS * LANES), load(lanes, SCALE * LANES)
     for i in range(hidden):
         h = load(hiddens, (i * hiddens.shape[1] + at) * LANES)
-        x = fma(load(numbers, W_MARK * slot + i * LANES), h, x)
+        x = fma(load(numbers, i * UNIT + W_MARK), h, x)
     x = x / scale
     softplus, slope = softplus_sigmoid(x)
     near = x - FAR_BELOW
@@ -180,11 +195,11 @@ def _event(j: int, marks: Any, hidden: int, wanted: bool, work: Any) -> None:
         store(lanes, BIAS * LANES, gradient)
         store(lanes, SCALE * LANES, above * (1.0 - x * ratio))
         _add_marks(j, marks, work)
-        for i in range(0, slot, LANES):
-            _add_state(gradient * load(numbers, W_MARK * slot + i), 1.0, i, numbers)
+        for i in range(0, hidden * UNIT, UNIT):
+            _add_state(gradient * load(numbers, i + W_MARK), 1.0, i, numbers)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _add_marks(j: int, marks: Any, work: Any) -> None:
     """The event's derivatives (in BIAS and SCALE), each to the one mark that came."""
     _, lanes, _, _, slopes, _, sums = work
@@ -199,7 +214,7 @@ def _add_marks(j: int, marks: Any, work: Any) -> None:
         sums[1, k, r] += lanes[SCALE, r]
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _add_weight(count: int, slopes: Any, hiddens: Any, sums: Any) -> None:
     """sums[k, i] += slopes[k, j] hiddens[i, j] over the nodes j, four by four in registers."""
     steps, width = slopes.shape[1], sums.shape[1]
@@ -208,7 +223,7 @@ def _add_weight(count: int, slopes: Any, hiddens: Any, sums: Any) -> None:
             _add_tile(count, (slopes, k * steps * LANES), (hiddens, i * steps * LANES), steps, (sums, k, i))
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _add_tile(count: int, left: Any, right: Any, steps: int, target: Any) -> None:
     slopes, p = left
     hiddens, q = right
@@ -238,12 +253,12 @@ def _add_tile(count: int, left: Any, right: Any, steps: int, target: Any) -> Non
     _store_four(sums, t + 3 * row, d0, d1, d2, d3)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _four(sums: Any, i: int) -> Any:
     return load(sums, i), load(sums, i + LANES), load(sums, i + 2 * LANES), load(sums, i + 3 * LANES)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _store_four(sums: Any, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
     store(sums, i, a)
     store(sums, i + LANES, b)
@@ -251,31 +266,30 @@ def _store_four(sums: Any, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
     store(sums, i + 3 * LANES, d)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _leave(d_dt: Any, d_states: Any, first: int, minus: bool, work: Any) -> None:
     """The gradients of the block's gaps and states, into their rows."""
     numbers, lanes, starts = work[0], work[1], work[2]
-    slot = numbers.shape[1]
-    hidden, rows = slot // LANES, d_dt.shape[0]
+    hidden, rows = numbers.shape[0], d_dt.shape[0]
     gap = load(lanes, GAP * LANES)
     d_gap = load(lanes, ABOVE * LANES) * load(lanes, INTEGRAL * LANES) * (-1.0 if minus else 1.0)
-    for i in range(0, slot, LANES):
-        d_rate = 0.0 - load(numbers, DIFFERENCE * slot + i) * load(numbers, D_RATE * slot + i)
-        d_gap = fma(d_rate, load(numbers, DECAY * slot + i), d_gap)
-        store(numbers, D_RATE * slot + i, d_rate * gap)
-        store(numbers, D_CELL * slot + i, load(numbers, D_CELL * slot + i) - load(numbers, D_C * slot + i))
+    for i in range(0, hidden * UNIT, UNIT):
+        d_rate = 0.0 - load(numbers, i + DIFFERENCE) * load(numbers, i + D_RATE)
+        d_gap = fma(d_rate, load(numbers, i + DECAY), d_gap)
+        store(numbers, i + D_RATE, d_rate * gap)
+        store(numbers, i + D_CELL, load(numbers, i + D_CELL) - load(numbers, i + D_C))
     store(lanes, VALUE * LANES, d_gap)
     for r in range(LANES):
         starts[r] = min(first + r, rows) * hidden
         if first + r < rows:
             d_dt[first + r] = lanes[VALUE, r]
-    to_rows(d_states[0], starts, hidden, numbers, D_C * slot)
-    to_rows(d_states[1], starts, hidden, numbers, D_CELL * slot)
-    to_rows(d_states[2], starts, hidden, numbers, D_RATE * slot)
-    to_rows(d_states[3], starts, hidden, numbers, D_OUT * slot)
+    to_rows(d_states[0], starts, hidden, numbers, D_C, UNIT)
+    to_rows(d_states[1], starts, hidden, numbers, D_CELL, UNIT)
+    to_rows(d_states[2], starts, hidden, numbers, D_RATE, UNIT)
+    to_rows(d_states[3], starts, hidden, numbers, D_OUT, UNIT)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def gather(sums: Any, sums_k: Any, out: Any) -> None:
     """The lanes of the head's gradients added up: weight (K, H), bias (K,), log scale (K,)."""
     d_weight, d_bias, d_scale = out

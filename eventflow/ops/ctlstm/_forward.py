@@ -3,8 +3,7 @@
 A block holds the state of 16 sequences as lanes and runs through time; the recurrent product, the seven gates and the
 update of a hidden unit are one pass in registers. Every lane is computed by itself, in an order fixed by the source.
 
-Axes: R = 16 lanes, T events, H hidden. ``work`` is (numbers, lanes, starts): H R numbers a slot, R numbers a slot, and
-R row starts. Sequences are named by ``rows`` = (read, write), (blocks, R) each: padding lanes read any sequence and write
+Axes: R = 16 lanes, T events, H hidden. ``work`` is (numbers (H, UNIT), lanes (3, R), starts (R,) of rows). Sequences are named by ``rows`` = (read, write), (blocks, R) each: padding lanes read any sequence and write
 to a spare one behind the last.
 """
 
@@ -14,18 +13,18 @@ from typing import Any
 
 import numba as nb
 
-from eventflow.ops._lanes import LANES, fma, from_rows, load, store, to_rows, where
+from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, store, to_rows, where
 from eventflow.ops._vecmath import exp_decay, sigmoid, softplus_sigmoid, tanh
 
-JIT = {"cache": True, "nogil": True, "error_model": "numpy"}
-# slots of H R numbers
-C, TARGET, DECAY, OUT, CELL, HIDDEN, INIT = 0, 1, 2, 3, 4, 5, 6  # INIT takes four
-FORWARD_SLOTS = 10
+# What is kept of each hidden unit, R numbers each, side by side.
+C, TARGET, DECAY, OUT, CELL, HIDDEN, INIT = (i * LANES for i in range(7))  # INIT takes four
+UNIT = 11 * LANES
+GATES = 7 * LANES
 # slots of R numbers
 GAP, LIVE, RESET = 0, 1, 2
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def forward(given: Any, weight: Any, states: Any, rows: Any, out: Any, acts: Any, work: Any) -> None:
     """Fill ``out`` and ``acts``.
 
@@ -35,8 +34,8 @@ def forward(given: Any, weight: Any, states: Any, rows: Any, out: Any, acts: Any
         states: four (B, H) to start from, and four (B, H) after a reset.
         rows: (read, write).
         out: c, target, decay, out, each (B + 1, T, H); hidden before each event, likewise or of size 0.
-        acts: (blocks or 1, T or 1, 7H R) the gates; one step is overwritten by the next where nothing needs them later.
-        work: see above; FORWARD_SLOTS slots of numbers, 3 of lanes.
+        acts: (blocks or 1, T or 1, H GATES) the gates; one step is overwritten by the next where nothing needs them later.
+        work: see above.
     """
     read, write = rows
     blocks, steps, _ = acts.shape
@@ -49,26 +48,26 @@ def forward(given: Any, weight: Any, states: Any, rows: Any, out: Any, acts: Any
             _leave(out, write[block], t, weight.shape[1], work)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def row_starts(rows: Any, t: int, length: int, width: int, starts: Any) -> None:
     """Flat starts of row (b, t) of a (B, T, width) array, for the block's sequences."""
     for r in range(LANES):
         starts[r] = (rows[r] * length + t) * width
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def start(states: Any, rows: Any, resets: bool, work: Any) -> None:
     """The block's first state (and the one after a reset) as lanes."""
     numbers, _, starts = work
     hidden = states[0].shape[1]
     row_starts(rows, 0, 1, hidden, starts)
     for leaf in range(4):
-        from_rows(states[leaf], starts, hidden, numbers, leaf * hidden * LANES)
+        from_rows(states[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
         if resets:
-            from_rows(states[4 + leaf], starts, hidden, numbers, (INIT + leaf) * hidden * LANES)
+            from_rows(states[4 + leaf], starts, hidden, numbers, INIT + leaf * LANES, UNIT)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def step_flags(given: Any, rows: Any, t: int, work: Any) -> bool:
     """Gaps and flags of event t as lanes; False where no sequence of the block has one."""
     _, dt, live, reset = given
@@ -83,46 +82,44 @@ def step_flags(given: Any, rows: Any, t: int, work: Any) -> bool:
     return found
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _event(gates_x: Any, weight: Any, at: Any, acts: Any, place: int, work: Any) -> None:
     """The silence before event t, then the event."""
     numbers, lanes, starts = work
     rows, t = at
     hidden = weight.shape[1]
-    slot = hidden * LANES
     gap, live, reset = load(lanes, GAP * LANES), load(lanes, LIVE * LANES), load(lanes, RESET * LANES)
     restart = False
     for r in range(LANES):
         restart = restart or lanes[RESET, r] > 0
-    row_starts(rows, t, gates_x.shape[1], 7 * hidden, starts)
-    from_rows(gates_x, starts, 7 * hidden, acts, place)
-    for i in range(0, slot, LANES):
+    for gate in range(7):
+        row_starts(rows, t, gates_x.shape[1], 7 * hidden, starts)
+        for r in range(LANES):
+            starts[r] += gate * hidden
+        from_rows(gates_x, starts, hidden, acts, place + gate * LANES, GATES)
+    for i in range(0, hidden * UNIT, UNIT):
         if restart:
-            for leaf in range(4):
-                fresh = load(numbers, (INIT + leaf) * slot + i)
-                store(numbers, leaf * slot + i, where(reset, fresh, load(numbers, leaf * slot + i)))
-        target = load(numbers, TARGET * slot + i)
-        left = exp_decay(0.0 - load(numbers, DECAY * slot + i) * gap)
-        cell = fma(load(numbers, C * slot + i) - target, left, target)
-        store(numbers, CELL * slot + i, cell)
-        store(numbers, HIDDEN * slot + i, load(numbers, OUT * slot + i) * tanh(cell))
+            for leaf in (C, TARGET, DECAY, OUT):
+                store(numbers, i + leaf, where(reset, load(numbers, i + INIT + leaf), load(numbers, i + leaf)))
+        target = load(numbers, i + TARGET)
+        left = exp_decay(0.0 - load(numbers, i + DECAY) * gap)
+        cell = fma(load(numbers, i + C) - target, left, target)
+        store(numbers, i + CELL, cell)
+        store(numbers, i + HIDDEN, load(numbers, i + OUT) * tanh(cell))
     for i in range(hidden):
-        _unit(weight, i, live, acts, place, numbers)
+        _unit(weight, i, live, acts, place + i * GATES, numbers)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _unit(weight: Any, i: int, live: Any, acts: Any, place: int, numbers: Any) -> None:
     """The seven gates of hidden unit i, and its new state."""
-    hidden = weight.shape[1]
-    slot, at = hidden * LANES, i * LANES
-    place += at
-    i_in, i_bar, f_in = load(acts, place), load(acts, place + slot), load(acts, place + 2 * slot)
-    f_bar, z, o, delta = (
-        load(acts, place + 3 * slot), load(acts, place + 4 * slot), load(acts, place + 5 * slot),
-        load(acts, place + 6 * slot),
+    hidden, at = weight.shape[1], i * UNIT
+    i_in, i_bar, f_in, f_bar, z, o, delta = (
+        load(acts, place), load(acts, place + LANES), load(acts, place + 2 * LANES), load(acts, place + 3 * LANES),
+        load(acts, place + 4 * LANES), load(acts, place + 5 * LANES), load(acts, place + 6 * LANES),
     )  # fmt: skip
     for m in range(hidden):
-        h = load(numbers, HIDDEN * slot + m * LANES)
+        h = load(numbers, m * UNIT + HIDDEN)
         i_in = fma(weight[i, m], h, i_in)
         i_bar = fma(weight[hidden + i, m], h, i_bar)
         f_in = fma(weight[2 * hidden + i, m], h, f_in)
@@ -132,27 +129,27 @@ def _unit(weight: Any, i: int, live: Any, acts: Any, place: int, numbers: Any) -
         delta = fma(weight[6 * hidden + i, m], h, delta)
     i_in, i_bar, f_in, f_bar, z, o = sigmoid(i_in), sigmoid(i_bar), sigmoid(f_in), sigmoid(f_bar), tanh(z), sigmoid(o)
     decay, slope = softplus_sigmoid(delta)
-    c = fma(f_in, load(numbers, CELL * slot + at), i_in * z)
-    target = fma(f_bar, load(numbers, TARGET * slot + at), i_bar * z)
-    store(numbers, C * slot + at, where(live, c, load(numbers, C * slot + at)))
-    store(numbers, TARGET * slot + at, where(live, target, load(numbers, TARGET * slot + at)))
-    store(numbers, DECAY * slot + at, where(live, decay, load(numbers, DECAY * slot + at)))
-    store(numbers, OUT * slot + at, where(live, o, load(numbers, OUT * slot + at)))
+    c = fma(f_in, load(numbers, at + CELL), i_in * z)
+    target = fma(f_bar, load(numbers, at + TARGET), i_bar * z)
+    store(numbers, at + C, where(live, c, load(numbers, at + C)))
+    store(numbers, at + TARGET, where(live, target, load(numbers, at + TARGET)))
+    store(numbers, at + DECAY, where(live, decay, load(numbers, at + DECAY)))
+    store(numbers, at + OUT, where(live, o, load(numbers, at + OUT)))
     store(acts, place, i_in)
-    store(acts, place + slot, i_bar)
-    store(acts, place + 2 * slot, f_in)
-    store(acts, place + 3 * slot, f_bar)
-    store(acts, place + 4 * slot, z)
-    store(acts, place + 5 * slot, o)
-    store(acts, place + 6 * slot, slope)
+    store(acts, place + LANES, i_bar)
+    store(acts, place + 2 * LANES, f_in)
+    store(acts, place + 3 * LANES, f_bar)
+    store(acts, place + 4 * LANES, z)
+    store(acts, place + 5 * LANES, o)
+    store(acts, place + 6 * LANES, slope)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _leave(out: Any, rows: Any, t: int, hidden: int, work: Any) -> None:
     """The states after event t, into their rows."""
     numbers, _, starts = work
     row_starts(rows, t, out[0].shape[1], hidden, starts)
     for leaf in range(4):
-        to_rows(out[leaf], starts, hidden, numbers, leaf * hidden * LANES)
+        to_rows(out[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
     if out[4].size > 0:
-        to_rows(out[4], starts, hidden, numbers, HIDDEN * hidden * LANES)
+        to_rows(out[4], starts, hidden, numbers, HIDDEN, UNIT)

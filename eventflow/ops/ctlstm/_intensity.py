@@ -1,7 +1,7 @@
 """From states to intensities, sixteen at a time (compiled): rows as lanes, or the queries of one row as lanes.
 
 A lane's numbers are fixed by the source whatever stands beside it, so both layouts, and any batch, give the same bits.
-Axes: R = 16 lanes, N rows, M queries, H hidden, K marks. ``numbers`` holds slots of H R numbers.
+Axes: R = 16 lanes, N rows, M queries, H hidden, K marks. ``numbers`` is (H, UNIT).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any
 
 import numba as nb
 
-from eventflow.ops._lanes import LANES, fma, from_rows, load, splat, store, to_rows
+from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, splat, store, to_rows
 from eventflow.ops._vecmath import exp_decay, softplus_sigmoid, tanh
-from eventflow.ops.ctlstm._forward import JIT
 
-DIFFERENCE, TARGET, DECAY, OUT, RATE, LEFT, TANH = 0, 1, 2, 3, 4, 5, 6
-INTENSITY_SLOTS = 7
+# What is kept of each hidden unit, R numbers each, side by side (``_density`` uses the rest).
+DIFFERENCE, TARGET, DECAY, OUT, RATE, LEFT, TANH = (i * LANES for i in range(7))
+UNIT = 13 * LANES
 MARKS = 4  # marks at a time; the head's weight is padded with zeros to a multiple
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
     """Fill ``out`` (N M + 1, K), the last row being spare.
 
@@ -41,39 +41,38 @@ def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
                 starts[r] = query // queries * hidden
                 lanes[0, r] = u[query // queries, query % queries]
             for leaf in range(4):
-                from_rows(states[leaf], starts, hidden, numbers, leaf * hidden * LANES)
+                from_rows(states[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
             for r in range(LANES):
                 here = first + r < pool
                 starts[r] = (row * queries + first + r if here else rows * queries) * marks
             rates(load(lanes, 0), hidden, numbers)
             hidden_at(1.0, 0, hidden, hidden_now, numbers)
             _lambdas(hidden_now, hidden, head, lambdas)
-            to_rows(out, starts, marks, lambdas, 0)
+            to_rows(out, starts, marks, lambdas, 0, LANES)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def rates(gap: Any, hidden: int, numbers: Any) -> None:
     """DIFFERENCE := c - target; RATE := decay gap."""
-    slot = hidden * LANES
-    for i in range(0, slot, LANES):
-        store(numbers, DIFFERENCE * slot + i, load(numbers, DIFFERENCE * slot + i) - load(numbers, TARGET * slot + i))
-        store(numbers, RATE * slot + i, load(numbers, DECAY * slot + i) * gap)
+    for i in range(0, hidden * UNIT, UNIT):
+        store(numbers, i + DIFFERENCE, load(numbers, i + DIFFERENCE) - load(numbers, i + TARGET))
+        store(numbers, i + RATE, load(numbers, i + DECAY) * gap)
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def hidden_at(node: float, j: int, hidden: int, hiddens: Any, numbers: Any) -> None:
     """hiddens[:, j] := the hidden state a part ``node`` of the gap ahead; LEFT and TANH on the way."""
-    slot, step, place = hidden * LANES, hiddens.shape[1] * LANES, j * LANES
-    for i in range(0, slot, LANES):
-        left = exp_decay(0.0 - load(numbers, RATE * slot + i) * node)
-        tanh_cell = tanh(fma(load(numbers, DIFFERENCE * slot + i), left, load(numbers, TARGET * slot + i)))
-        store(numbers, LEFT * slot + i, left)
-        store(numbers, TANH * slot + i, tanh_cell)
-        store(hiddens, place, load(numbers, OUT * slot + i) * tanh_cell)
+    step, place = hiddens.shape[1] * LANES, j * LANES
+    for i in range(0, hidden * UNIT, UNIT):
+        left = exp_decay(load(numbers, i + RATE) * -node)
+        tanh_cell = tanh(fma(load(numbers, i + DIFFERENCE), left, load(numbers, i + TARGET)))
+        store(numbers, i + LEFT, left)
+        store(numbers, i + TANH, tanh_cell)
+        store(hiddens, place, load(numbers, i + OUT) * tanh_cell)
         place += step
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def four_marks(k: int, weight: Any, bias: Any, j: int, hidden: int, hiddens: Any) -> Any:
     """w_k . hidden + b_k for marks k to k + 3."""
     a, b, c, d = splat(bias[k]), splat(bias[k + 1]), splat(bias[k + 2]), splat(bias[k + 3])
@@ -86,7 +85,7 @@ def four_marks(k: int, weight: Any, bias: Any, j: int, hidden: int, hiddens: Any
     return a, b, c, d
 
 
-@nb.njit(**JIT)
+@nb.njit(cache=True, **JIT)
 def _lambdas(hiddens: Any, hidden: int, head: Any, lambdas: Any) -> None:
     weight, bias, scale = head
     marks = scale.shape[0]

@@ -66,7 +66,7 @@ def _run(given: Any, weight: Array, states: Any, *, hidden: bool = False, keep: 
     out = [_empty(batch + 1, length, size, dtype=dtype) for _ in range(4 + hidden)]
     out += [] if hidden else [_empty(0, 0, 0, dtype=dtype)]
     acts = _empty(len(rows[0]) if keep else 1, length if keep else 1, width * LANES, dtype=dtype)
-    work = (*_work(_forward.FORWARD_SLOTS, size, dtype),)
+    work = _work(_forward.UNIT, size, dtype)
     _forward.forward(given, weight, states, rows, tuple(out), acts, work)
     return out, acts
 
@@ -93,12 +93,13 @@ class _Scan(torch.autograd.Function):
         given, tile = ctx.given, _backward.TILE
         padded = _empty(7 * hidden, -(-hidden // tile) * tile, dtype=given[0].dtype)
         padded[:, hidden:] = 0
-        padded[:, :hidden] = weight.detach().numpy()
+        by_unit = weight.detach().numpy().reshape(7, hidden, hidden).transpose(1, 0, 2)
+        padded[:, :hidden] = by_unit.reshape(7 * hidden, hidden)
         d_gates = _empty(batch + 1, length, 7 * hidden, dtype=padded.dtype)
         d_dt, left = _empty(batch + 1, length, dtype=padded.dtype), _empty(batch + 1, length, hidden, dtype=padded.dtype)
         d_leaves = tuple(_empty(batch + 1, hidden, dtype=padded.dtype) for _ in range(8))
-        work = _work(_backward.BACKWARD_SLOTS, hidden, padded.dtype)
-        extra = _empty(7 * hidden, LANES, dtype=padded.dtype), _empty(padded.shape[1], LANES, dtype=padded.dtype)
+        work = _work(_backward.UNIT, hidden, padded.dtype)
+        extra = _empty(hidden, _forward.GATES, dtype=padded.dtype), _empty(padded.shape[1], LANES, dtype=padded.dtype)
         saved = (ctx.acts, _arrays(after, dtype), ctx.states)
         grads = _arrays(above[:4], dtype), _arrays(above[4:], dtype)
         out, rows = (d_gates, d_dt, left, d_leaves), _rows(given[2], batch)
@@ -120,7 +121,7 @@ class _Intensity(torch.autograd.Function):
         states, head = _arrays(parts[:4], dtype), _head(parts[4:], dtype)
         out = _empty(rows * queries + 1, marks, dtype=dtype)
         work = (
-            _empty(_intensity.INTENSITY_SLOTS, hidden * LANES, dtype=dtype), _empty(hidden, 1, LANES, dtype=dtype),
+            _empty(hidden, _intensity.UNIT, dtype=dtype), _empty(hidden, 1, LANES, dtype=dtype),
             _empty(marks, LANES, dtype=dtype), _empty(1, LANES, dtype=dtype), np.zeros(LANES, np.int64),
         )  # fmt: skip
         _intensity.intensity(states, _arrays([u], dtype)[0], head, out, work)
@@ -176,7 +177,7 @@ def _density_run(given: Any, parts: Any, rule: Rule, *, wanted: bool) -> tuple[T
     padded = head[0].shape
     sums = _zeros(*(padded if wanted else (0, 0)), LANES, dtype=dtype), _zeros(2, marks if wanted else 0, LANES, dtype=dtype)
     work = (
-        *_work(_density.DENSITY_SLOTS, hidden, dtype, lanes=_density.LANE_SLOTS), _zeros(padded[1], steps, LANES, dtype=dtype),
+        *_work(_density.UNIT, hidden, dtype, lanes=_density.LANE_SLOTS), _zeros(padded[1], steps, LANES, dtype=dtype),
         _zeros(padded[0], steps, LANES, dtype=dtype), *sums,
     )  # fmt: skip
     marks_of = np.zeros(0, np.int64) if mark is None else mark.detach().to(torch.int64).contiguous().numpy()
@@ -211,8 +212,8 @@ def _rows(live: Array, batch: int) -> tuple[Array, Array]:
     return read.reshape(-1, LANES), write.reshape(-1, LANES)
 
 
-def _work(slots: int, hidden: int, dtype: Any, *, lanes: int = 3) -> tuple[Array, Array, Array]:
-    return _empty(slots, hidden * LANES, dtype=dtype), _empty(lanes, LANES, dtype=dtype), np.zeros(LANES, np.int64)
+def _work(unit: int, hidden: int, dtype: Any, *, lanes: int = 3) -> tuple[Array, Array, Array]:
+    return _empty(hidden, unit, dtype=dtype), _empty(lanes, LANES, dtype=dtype), np.zeros(LANES, np.int64)
 
 
 def _zeros(*shape: int, dtype: Any) -> Array:
