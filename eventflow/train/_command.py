@@ -30,7 +30,15 @@ def command(name: str, argv: Sequence[str]) -> None:
     Raises:
         InputError: the words, a file they name, or the data are wrong.
     """
-    words, sources = inline(_with_checkpoint(name, list(argv)))
+    if "--help" in argv or "-h" in argv:
+        from eventflow.train._help import page
+
+        print(page(name), end="")
+        return
+    if "--help-all" in argv:
+        words, sources = ["--help"], []
+    else:
+        words, sources = inline(_with_checkpoint(name, list(argv)))
     from eventflow.train._cli import TrainCLI
 
     with _quiet(), _own_folder():
@@ -40,8 +48,6 @@ def command(name: str, argv: Sequence[str]) -> None:
 def _with_checkpoint(name: str, argv: list[str]) -> list[str]:
     """``--ckpt_path`` made a file; the configuration of its run put first, unless the words bring their own."""
     flags = [word.partition("=")[0] for word in argv]
-    if "--help" in flags or "-h" in flags:
-        return argv
     if "--ckpt_path" not in flags:
         if name != "fit":
             raise InputError(f"eventflow {name}: --ckpt_path is missing; a run folder, or a .ckpt file in one")

@@ -161,3 +161,26 @@ def test_here_comes_before_the_catalogue(monkeypatch: Any, tmp_path: Path) -> No
     Path("nhp").mkdir()
     Path("nhp/model.yaml").write_text("{}")
     assert resolve("model", "nhp") == Path("nhp/model.yaml")
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_help_is_short_and_quick(cli: Callable[..., Any], command: str) -> None:
+    answer = cli(command, "--help")
+    assert answer.code == 0 and answer.out.startswith(f"usage: eventflow {command} ")
+    assert len(answer.out.splitlines()) < 40 and all(len(line) <= 120 for line in answer.out.splitlines())
+
+
+def test_help_tells_the_defaults_that_hold(cli: Callable[..., Any], tiny_data: Path) -> None:
+    answer = cli("fit", "--data", tiny_data, "--model", "nhp", "--model.optimizer", "AdamW", "--print_config")
+    assert answer.code == 0, answer.err
+    config = yaml.safe_load(answer.out)
+    text = cli("fit", "--help").out
+    assert f"{config['trainer']['max_epochs']} by default; any argument of lightning's Trainer" in text
+    assert f"epochs without improvement, {config['early_stopping']['patience']} by default" in text
+    assert f"--seed_everything N             {config['seed_everything']} by default" in text
+    assert config["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.AdamW"
+
+
+def test_help_all_is_lightning_s(cli: Callable[..., Any]) -> None:
+    answer = cli("fit", "--help-all")
+    assert answer.code == 0 and "--trainer.gradient_clip_val" in answer.out
