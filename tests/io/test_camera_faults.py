@@ -93,7 +93,8 @@ def test_noise_is_an_input_error_or_events(name: str, data: bytes, good_head: bo
         "evt2": b"% evt 2.0\n", "evt21": b"% evt 2.1\n", "evt3": b"% evt 3.0\n% end\n", "dat": b"% Version 2\n\x0c\x08",
         "aedat2": b"#!AER-DAT2.0\r\n# DAVIS240\r\n", "aedat31": b"#!AER-DAT3.1\r\n#!END-HEADER\r\n",
         "npy": b"\x93NUMPY\x01\x00", "npz": b"PK\x03\x04", "es": b"Event Stream\x02\x00\x00\x01",
-        "aedat4": b"#!AER-DAT4.0\r\n", "dsec": b"\x89HDF\r\n\x1a\n", "mvsec": b"\x89HDF\r\n\x1a\n",
+        "aedat4": b"#!AER-DAT4.0\r\n", "rosbag": b"#ROSBAG V2.0\n",
+        "dsec": b"\x89HDF\r\n\x1a\n", "mvsec": b"\x89HDF\r\n\x1a\n",
         "mvsec-right": b"\x89HDF\r\n\x1a\n", "metavision": b"\x89HDF\r\n\x1a\n",
     }  # fmt: skip
     path = tmp_path / "noise"

@@ -209,6 +209,33 @@ def test_aedat2_and_31(tmp_path: Path) -> None:
         read_events(tmp_path / "b.aedat")
 
 
+def bag(path: Path, *, cut: int = 0, sizes: tuple[int, ...] = (2, 0, 3)) -> None:
+    """A ROS 1 bag with messages of so many events."""
+    rosbag1 = pytest.importorskip("rosbags.rosbag1", reason="needs the extra ros")
+    kind = np.dtype([("x", "<u2"), ("y", "<u2"), ("s", "<u4"), ("ns", "<u4"), ("p", "u1")])
+    rows = np.zeros(len(T), kind)
+    rows["x"], rows["y"], rows["p"], rows["s"], rows["ns"] = X, Y, P, 1_600_000_000, T * 1000 + 400
+    definition = "Header header\nuint32 height\nuint32 width\nEvent[] events\n"
+    with rosbag1.Writer(path) as writer:
+        topic = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", msgdef=definition, md5sum="0" * 32)
+        at = 0
+        for size in sizes:
+            head = np.array([0, 1, 2, 3], "<u4").tobytes() + b"cam" + np.array([260, 346, size], "<u4").tobytes()
+            raw = head + rows[at : at + size].tobytes()
+            writer.write(topic, 10 + at, raw[: len(raw) - cut])
+            at += size
+
+
+def test_ros_bag(tmp_path: Path) -> None:
+    bag(tmp_path / "rec.bag")
+    events = read_events(tmp_path / "rec.bag")
+    assert is_ours(events, t=T + 1_600_000_000_000_000)
+    assert (events.schema.height, events.schema.width) == (260, 346)
+    bag(tmp_path / "cut.bag", cut=1, sizes=(2,))
+    with pytest.raises(InputError, match="a message that says 2 events"):
+        read_events(tmp_path / "cut.bag")
+
+
 HEADERS = {
     b"% evt 3.0\n% plugin_name hal_plugin_gen41_evk3\n": (720, 1280),
     b"% evt 3.0\n% format EVT3;height=480;width=640\n% plugin_name hal_plugin_gen41_evk3\n% end\n": (480, 640),

@@ -45,6 +45,7 @@ _CAMERAS = {
     "mvsec-right": _Camera((), "HDF5 in MVSEC's layout, right camera", "_hdf5", "open_mvsec", "right"),
     "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
     "aedat4": _Camera((".aedat4",), "iniVation's AEDAT 4 (extra aedat)", "_libraries", "open_aedat4"),
+    "rosbag": _Camera((".bag",), "ROS 1 bag with dvs_msgs (extra ros)", "_rosbag", "open_bag"),
     "es": _Camera((".es",), "Event Stream, dvs (extra es)", "_libraries", "open_es"),
 }
 #: format -> (suffixes, what it is): joins ``eventflow.io.FORMATS``.
@@ -136,7 +137,7 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
 
         with _hdf5.opened(Opening(path)) as file:
             return _hdf5.layout(file)
-    for magic, name in ((b"\x93NUMPY", "npy"), (b"PK\x03\x04", "npz"), (b"Event Stream", "es")):
+    for magic, name in ((b"\x93NUMPY", "npy"), (b"PK\x03\x04", "npz"), (b"Event Stream", "es"), (b"#ROSBAG", "rosbag")):
         if head.startswith(magic):
             return name
     from eventflow.io.cameras._lines import looks_like_events
