@@ -84,8 +84,8 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data tells the model, and the callbacks that every run has."""
-        parser.link_arguments("data.num_marks", "model.init_args.num_marks", apply_on="instantiate")
-        parser.link_arguments("data.time_scale", "model.init_args.time_scale", apply_on="instantiate")
+        for fact in ("num_marks", "time_scale", "events_per_sequence"):
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
         parser.add_argument("--out", type=str | None, default=None, help="Run folder of fit, output file of predict.")
         parser.add_argument("--tensorboard", type=bool, default=False, help="Write TensorBoard files too (extra viz).")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -169,10 +169,22 @@ class TrainCLI(LightningCLI):
         os.environ[RUN_VARIABLE] = str(self.folder)
 
     def after_fit(self) -> None:
-        """Say where everything lies, and what to write next."""
+        """Say how it ended, where everything lies, and what to write next."""
         best = self.trainer.checkpoint_callback
-        if self.trainer.is_global_zero and isinstance(best, ModelCheckpoint) and best.best_model_score is not None:
-            print(f"best {best.monitor} {float(best.best_model_score):.4f}: {best.best_model_path}")
+        if not (self.trainer.is_global_zero and isinstance(best, ModelCheckpoint) and best.monitor):
+            return
+        last = self.trainer.callback_metrics.get(best.monitor)
+        if last is not None and not last.isfinite():
+            print(
+                f"eventflow: {best.monitor} became {float(last)}: training diverged. Try a smaller "
+                "--model.optimizer.lr, or --trainer.gradient_clip_val 1",
+                file=sys.stderr,
+            )
+        stopping = self.trainer.early_stopping_callback
+        if isinstance(stopping, EarlyStopping) and stopping.stopped_epoch:
+            print(f"stopped early: no better {stopping.monitor} for {stopping.patience} epochs")
+        if best.best_model_score is not None:
+            print(f"best {best.monitor} {float(best.best_model_score):.4f}: {os.path.relpath(best.best_model_path)}")
             print(f"next: eventflow test --ckpt_path {self.folder}")
 
     # -- judging --------------------------------------------------------------------------------------------------

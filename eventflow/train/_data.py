@@ -18,7 +18,8 @@ class EventData(L.LightningDataModule):
     """Train, validation and test sequences as padded batches.
 
     What the model must know of the data is there right after construction: ``schema``, ``num_marks``, ``time_scale``
-    (the mean gap of the training data) and ``start`` (where all spans start, if they do so together).
+    (the mean gap of the training data), ``events_per_sequence`` (scored, on average) and ``start`` (where all spans
+    start, if they do so together).
 
     Args:
         name: of a dataset (``taxi``), or the folder of one, as :func:`eventflow.io.load_dataset` takes it.
@@ -42,6 +43,7 @@ class EventData(L.LightningDataModule):
         self.schema: Schema = train.schema
         self.num_marks = _num_marks(train)
         self.time_scale = mean_gap(train, name)
+        self.events_per_sequence = train.num_scored / len(train)
         starts = np.unique(train.span[:, 0])
         self.start = float(starts[0]) if len(starts) == 1 and not self.schema.given_first else None
 

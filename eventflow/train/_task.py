@@ -28,27 +28,31 @@ class NetworkCallable(Protocol):
 
 
 class PointProcessTask(L.LightningModule):
-    """Fits a point process by maximum likelihood: the loss is the negative log-likelihood (nats) per scored event.
+    """Fits a point process by maximum likelihood: the loss estimates the negative log-likelihood (nats) per event.
 
-    The sum over a step's sequences, survival to the end of each span included, is divided by the scored events of the
-    step over all processes: k processes take the gradient of one process with k times the batch. Logged each epoch, for
-    training (while the weights move) and validation (after the epoch): ``train/nll_per_event``, ``val/nll_per_event``.
+    The sum over a step's sequences, survival to the end of each span included, is divided by the number of events that
+    so many sequences have *on average*. Dividing by the step's own events would give each event of a short, quiet
+    sequence more weight than one of a busy one, and the fitted rates would come out low. k processes take the gradient
+    of one process with k times the batch. Logged each epoch, for training (while the weights move) and validation
+    (after the epoch): ``train/nll_per_event``, ``val/nll_per_event``, sums over the split divided by its scored events.
 
     Args:
         network: the point process, as class_path and init_args; ``num_marks`` and ``time_scale`` come from the data.
         num_marks: K, linked from the data.
         time_scale: mean gap of the training data, linked from the data.
+        events_per_sequence: mean number of scored events of the training sequences, linked from the data.
         optimizer: as class_path and init_args.
     """
 
     def __init__(
-        self, network: NetworkCallable, *, num_marks: int, time_scale: float = 1.0,
+        self, network: NetworkCallable, *, num_marks: int, time_scale: float = 1.0, events_per_sequence: float = 1.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
     ) -> None:  # fmt: skip
         super().__init__()
         self._network = network
         self.model = network(num_marks=num_marks, time_scale=time_scale)
         self._optimizer = optimizer
+        self._events_per_sequence = events_per_sequence
         self._sums = torch.zeros(2, dtype=torch.float64)
         self._rng: list[Tensor] | None = None
 
@@ -68,10 +72,11 @@ class PointProcessTask(L.LightningModule):
     # -- training -------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: PaddedBatch, batch_idx: int) -> Tensor:
-        """nll per scored event of the step over all processes, times their number (DDP divides by it again)."""
-        nll, scored = self._count(batch)
-        everywhere = self.trainer.strategy.reduce(scored, reduce_op="sum")
-        return nll * self.trainer.world_size / everywhere.clamp_min(1)
+        """nll per event of the average sequence, over all processes, times their number (DDP divides by it again)."""
+        nll, _ = self._count(batch)
+        sequences = torch.tensor(len(batch), device=nll.device)
+        everywhere = self.trainer.strategy.reduce(sequences, reduce_op="sum")
+        return nll * self.trainer.world_size / (everywhere.clamp_min(1) * self._events_per_sequence)
 
     def on_train_epoch_start(self) -> None:
         """A new epoch, a new mean."""

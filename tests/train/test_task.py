@@ -36,10 +36,28 @@ def test_the_loss_is_the_nll_per_scored_event(tiny_data: Path) -> None:
     data = EventData(str(tiny_data), batch_size=45)
     batch = next(iter(data.train_dataloader()))
     task = task_of(Hawkes, rank_sum=lambda x: x)
+    task._events_per_sequence = data.events_per_sequence
     loss = task.training_step(batch, 0)
     expected = -task.model.log_prob(batch).sum() / batch.num_scored
     torch.testing.assert_close(loss, expected)
     assert batch.num_scored == data.events["train"].num_scored
+
+
+def test_steps_of_short_and_long_sequences_weigh_events_alike(tiny_data: Path) -> None:
+    """Batches hold sequences of about one length: the mean of their gradients must be that of all sequences at once."""
+    data = EventData(str(tiny_data))
+    events = data.events["train"]
+    count = next(n for n in (9, 5, 3) if len(events) % n == 0)
+    task = task_of(Hawkes, rank_sum=lambda x: x).double()
+    task._events_per_sequence = data.events_per_sequence
+    batches = list(EventLoader(events, batch_size=count))
+    assert len({batch.num_scored for batch in batches}) > 1
+    torch.stack([task.training_step(batch, 0) for batch in batches]).mean().backward()
+    stepwise = gradients(task)
+    task.model.zero_grad()
+    (-task.model.log_prob(events).sum() / events.num_scored).backward()
+    for one, whole in zip(stepwise, gradients(task), strict=True):
+        torch.testing.assert_close(one, whole, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -57,7 +75,8 @@ def test_processes_together_take_the_gradient_of_one(tiny_data: Path, world: int
         losses, theirs = [], []
         for part in parts:
             torch.manual_seed(0)
-            task = task_of(Hawkes, rank_sum=lambda x, n=step.num_scored: torch.full_like(x, n), world=world).double()
+            sequences = len(step)
+            task = task_of(Hawkes, rank_sum=lambda x, n=sequences: torch.full_like(x, n), world=world).double()
             task.training_step(part, 0).backward()
             losses.append(task.training_step(part, 0).item())
             theirs.append(gradients(task))
