@@ -23,6 +23,8 @@ from eventflow.vision._png16 import decode_flow as decode_flow
 from eventflow.vision._png16 import encode_flow as encode_flow
 from eventflow.vision._png16 import read_flow_png as read_flow_png
 from eventflow.vision._png16 import write_flow_png as write_flow_png
+from eventflow.vision._render import Look as Look
+from eventflow.vision._render import data_render as data_render
 from eventflow.vision._representation import EventCount as EventCount
 from eventflow.vision._representation import EventFrame as EventFrame
 from eventflow.vision._representation import Representation as Representation

@@ -13,7 +13,7 @@ def render(texture, h, look, place, image):  # pragma: no cover - compiled
     Args:
         texture: (n, n), n a power of two; periodic.
         h: (3, 3) image position to texture position.
-        look: (contrast, brightness, origin x, origin y, radius x, radius y); a radius of 0 covers everything.
+        look: (contrast, brightness, middle x, middle y, radius x, radius y); a radius of 0 covers everything.
         place: (2, height, width) image position that each pixel looks at.
         image: changed in place; an edge mixes intensities, not their logarithms.
     """

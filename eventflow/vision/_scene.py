@@ -56,7 +56,8 @@ class Plane:
         contrast: standard deviation of its log intensity.
         brightness: mean of its log intensity.
         origin: texture position that the image centre sees at rest.
-        radii: (x, y) semi-axes in texture pixels of the ellipse about ``origin`` that the plane covers; None: all.
+        radii: (x, y) semi-axes in texture pixels of the ellipse that the plane covers; None: it covers everything.
+        offset: (x, y) from ``origin`` to the middle of that ellipse.
     """
 
     motion: Motion = field(default_factory=Motion)
@@ -65,6 +66,12 @@ class Plane:
     brightness: float = 0.0
     origin: tuple[float, float] = (512.0, 512.0)
     radii: tuple[float, float] | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Texture position of the ellipse's middle."""
+        return self.origin[0] + self.offset[0], self.origin[1] + self.offset[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +110,8 @@ class Scene:
         if radii is None:
             return np.ones(np.broadcast(x, y).shape)
         u, v = project(self.homography(plane, t), x, y)
-        origin = self.planes[plane].origin
-        distance = np.hypot((u - origin[0]) / radii[0], (v - origin[1]) / radii[1])
+        middle = self.planes[plane].middle
+        distance = np.hypot((u - middle[0]) / radii[0], (v - middle[1]) / radii[1])
         return np.clip((1 - distance) * min(radii) / 2 + 0.5, 0, 1)
 
     def layer(self, t: float, x: Array | None = None, y: Array | None = None) -> Array:
@@ -195,10 +202,10 @@ def random_scene(seed: int, *, height: int = 480, width: int = 640, planes: int 
     if planes < 1:
         raise InputError(f"random_scene(planes={planes}): expected at least 1")
     rng = np.random.default_rng(seed)
-    return Scene(tuple(_random_plane(rng, k, speed, min(height, width)) for k in range(planes)), height, width)
+    return Scene(tuple(_random_plane(rng, k, speed, (height, width)) for k in range(planes)), height, width)
 
 
-def _random_plane(rng: np.random.Generator, k: int, speed: float, size: int) -> Plane:
+def _random_plane(rng: np.random.Generator, k: int, speed: float, size: tuple[int, int]) -> Plane:
     """The background (k = 0) travels; the others swing about their places, so that they stay on the image."""
 
     def pair(low: float, high: float) -> tuple[float, float]:
@@ -214,5 +221,6 @@ def _random_plane(rng: np.random.Generator, k: int, speed: float, size: int) -> 
     seed, contrast = int(rng.integers(2**31)), float(rng.uniform(0.35, 0.55))
     if k == 0:
         return Plane(motion, seed, contrast)
-    brightness, radii = float(rng.uniform(-0.5, 0.5)), pair(0.12 * size, 0.3 * size)
-    return Plane(motion, seed, contrast, brightness, radii=radii)
+    brightness, radii = float(rng.uniform(-0.5, 0.5)), pair(0.12 * min(size), 0.3 * min(size))
+    offset = float(rng.uniform(-0.32, 0.32) * size[1]), float(rng.uniform(-0.32, 0.32) * size[0])
+    return Plane(motion, seed, contrast, brightness, radii=radii, offset=offset)

@@ -130,7 +130,7 @@ def seen(scene: Scene, t: float, place: Array) -> Array:
 
     image = np.zeros(place.shape[1:])
     for k, plane in enumerate(scene.planes):
-        look = (plane.contrast, plane.brightness, *plane.origin, *(plane.radii or (0.0, 0.0)))
+        look = (plane.contrast, plane.brightness, *plane.middle, *(plane.radii or (0.0, 0.0)))
         render(texture(plane.seed), scene.homography(k, t), tuple(float(v) for v in look), place, image)
     return image
 
