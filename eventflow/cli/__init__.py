@@ -45,8 +45,11 @@ _DATA = {
     "list": ("eventflow.io", "data_list"),
     "info": ("eventflow.io", "data_info"),
     "convert": ("eventflow.io", "data_convert"),
+    "render": ("eventflow.vision", "data_render"),
     "simulate": ("eventflow.tpp", "data_simulate"),
 }
+#: `eventflow data simulate X` where X is no event log.
+_SIMULATORS = {"sim_flow": ("eventflow.vision", "data_simulate_flow")}
 _TRAIN = ("fit", "validate", "test", "predict")
 
 
@@ -101,7 +104,11 @@ def _call(function: Callable[..., object], argv: list[str], *, prog: str) -> Non
 
 def _data(words: list[str]) -> None:
     does = {"list": "the catalogue", "info": "a page about a file or a dataset", "convert": "one format into another"}
-    name = _subcommand("data", words, does | {"simulate": "draw a dataset from a law that is known"})
+    does |= {"render": "a recording as a picture or a film", "simulate": "draw a dataset from a law that is known"}
+    name = _subcommand("data", words, does)
+    if name == "simulate" and words[1:2] and words[1] in _SIMULATORS:
+        module, function = _SIMULATORS[words[1]]
+        return _call(getattr(import_module(module), function), words[2:], prog=f"eventflow data simulate {words[1]}")
     module, function = _DATA[name]
     _call(getattr(import_module(module), function), words[1:], prog=f"eventflow data {name}")
 
