@@ -177,6 +177,7 @@ def stream(out: Path, test: Events) -> Live:
     from eventflow.tpp import load_model
 
     model, schema, start = load_model(checkpoint(out))
+    model = model.double()  # as `eventflow stream` does
     asked, answered = out / "events.jsonl", out / "answers.jsonl"
     write_events(test, asked)
     options = online.StreamOptions(schema=schema, start=start)
