@@ -27,9 +27,12 @@ _chosen: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
 
 def elementwise(func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """``func(*args)``, an elementwise torch function, with the same bits for an element in any batch and layout."""
-    dtype = next((a.dtype for a in args if isinstance(a, Tensor)), None)
-    scalars = tuple(a for a in args[1:] if not isinstance(a, Tensor)) if len(args) > 1 else ()
-    key = (func, dtype, len(args), scalars if "pow" in func.__name__ else ())
+    if len(args) == 1:
+        key: tuple[Any, ...] = (func, args[0].dtype)
+    else:
+        dtype = next((a.dtype for a in args if isinstance(a, Tensor)), None)
+        scalars = tuple(a for a in args if not isinstance(a, Tensor)) if "pow" in func.__name__ else ()
+        key = (func, dtype, len(args), scalars)
     way = _chosen.get(key)
     if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
         raise InputError(f"batch_invariant: {func.__name__} with a tensor by keyword; pass it by position")

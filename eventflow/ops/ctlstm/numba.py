@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from eventflow.ops._lanes import LANES
+from eventflow.ops._trusted import row_by_row
 from eventflow.ops.ctlstm import _backward, _density, _forward, _intensity
 
 Array = NDArray[Any]
@@ -29,6 +30,7 @@ def scan(
     return _four(leaves[:4]), _four(leaves[4:])
 
 
+@row_by_row
 def step(gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State) -> tuple[Tensor, State]:
     """See :func:`eventflow.ops.ctlstm.ctlstm_step`."""
     if torch.is_grad_enabled() and any(x.requires_grad for x in (gates_x, dt, weight_h, *state)):
@@ -43,16 +45,19 @@ def step(gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State) -> tuple[T
     return left, _four(after)
 
 
+@row_by_row
 def intensity(state: State, u: Tensor, head: Head) -> Tensor:
     """See :func:`eventflow.ops.ctlstm.ctlstm_intensity`; gradients by way of the definition."""
     return _Intensity.apply(u, *state, *head)  # type: ignore[no-any-return]
 
 
+@row_by_row
 def compensator(state: State, dt: Tensor, head: Head, rule: Rule) -> Tensor:
     """See :func:`eventflow.ops.ctlstm.ctlstm_compensator`."""
     return _Density.apply(dt, None, rule, *state, *head)  # type: ignore[no-any-return]
 
 
+@row_by_row
 def log_prob(state: State, dt: Tensor, mark: Tensor, head: Head, rule: Rule) -> Tensor:
     """See :func:`eventflow.ops.ctlstm.ctlstm_log_prob`."""
     return _Density.apply(dt, mark, rule, *state, *head)  # type: ignore[no-any-return]
@@ -178,7 +183,7 @@ def _density_run(given: Any, parts: Any, rule: Rule, *, wanted: bool) -> tuple[T
     sums = _zeros(*(padded if wanted else (0, 0)), LANES, dtype=dtype), _zeros(2, marks if wanted else 0, LANES, dtype=dtype)
     work = (
         *_work(_density.UNIT, hidden, dtype, lanes=_density.LANE_SLOTS), _zeros(padded[1], steps, LANES, dtype=dtype),
-        _zeros(padded[0], steps, LANES, dtype=dtype), *sums,
+        _zeros(padded[0], steps, LANES, dtype=dtype), *sums, np.zeros(LANES, np.int64),
     )  # fmt: skip
     marks_of = np.zeros(0, np.int64) if mark is None else mark.detach().to(torch.int64).contiguous().numpy()
     gaps, upstream = _arrays([dt, above], dtype)

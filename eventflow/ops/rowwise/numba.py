@@ -44,7 +44,7 @@ def total(x: Tensor) -> Tensor:
 
 
 def product(x: Tensor, right: Array, bias: Array) -> Tensor:
-    """bias (O,) + x (..., D) right (D, O), without gradients: for callers that keep ``right`` and ``bias`` as arrays."""
+    """bias (O,) + x (..., D) right (D, O), without gradients, for callers that keep the last two as arrays."""
     x = x.contiguous()
     rows = x if x.dim() == 2 else x.view(x.shape[:-1].numel(), x.shape[-1])
     out = np.empty((rows.shape[0], right.shape[1]), right.dtype)
