@@ -69,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader went away, as in `eventflow data list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except SystemExit as done:  # argparse's --help
+    except SystemExit as done:  # argparse's --help; Lightning's way to end after Ctrl-C
+        if isinstance(done.__context__, KeyboardInterrupt):
+            print("eventflow: interrupted", file=sys.stderr)
+            return 130
         return done.code if isinstance(done.code, int) else 0 if done.code is None else 2
     except Exception as error:
         return _our_fault(error)

@@ -74,7 +74,7 @@ class PointProcessTask(L.LightningModule):
     def training_step(self, batch: PaddedBatch, batch_idx: int) -> Tensor:
         """nll per event of the average sequence, over all processes, times their number (DDP divides by it again)."""
         nll, _ = self._count(batch)
-        sequences = torch.tensor(len(batch), device=nll.device)
+        sequences = (batch.mask.any(1) | (batch.tail > 0)).sum()  # not those in which no time passed
         everywhere = self.trainer.strategy.reduce(sequences, reduce_op="sum")
         return nll * self.trainer.world_size / (everywhere.clamp_min(1) * self._events_per_sequence)
 

@@ -163,6 +163,47 @@ def test_here_comes_before_the_catalogue(monkeypatch: Any, tmp_path: Path) -> No
     assert resolve("model", "nhp") == Path("nhp/model.yaml")
 
 
+def test_a_training_that_diverges_says_so(cli: Callable[..., Any], tiny_data: Path) -> None:
+    answer = cli("fit", "--data", tiny_data, "--model", "hawkes", "--model.optimizer.lr", "1e6", "--out", "a")
+    assert answer.code == 0 and "training diverged" in answer.err and "gradient_clip_val" in answer.err
+
+
+def test_training_stops_when_it_gets_no_better(cli: Callable[..., Any], tiny_data: Path) -> None:
+    stuck = ("--model.optimizer.lr", "0", "--early_stopping.patience", "2", "--out", "a")
+    answer = cli("fit", "--data", tiny_data, "--model", "poisson", *stuck)
+    assert answer.code == 0 and "stopped early" in answer.out
+    assert len(list(csv.DictReader(Path("a/metrics.csv").open()))) == 3
+
+
+def test_an_interrupted_training_can_be_resumed(cli: Callable[..., Any], tiny_data: Path, monkeypatch: Any) -> None:
+    from eventflow.train import PointProcessTask
+
+    def interrupt(task: PointProcessTask) -> None:
+        raise KeyboardInterrupt
+
+    fit = ("fit", "--data", tiny_data, "--model", "hawkes", *FAST)
+    assert cli(*fit, "--out", "straight").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(PointProcessTask, "on_validation_epoch_start", after(1, interrupt))
+        answer = cli(*fit, "--out", "cut")
+    assert answer.code == 130 and answer.err.endswith("eventflow: interrupted\n")
+    assert cli("fit", "--ckpt_path", "cut").code == 0
+    assert Path("cut/metrics.csv").read_text() == Path("straight/metrics.csv").read_text()
+
+
+def after(calls: int, then: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The method as it is for some calls, then something else."""
+    from eventflow.train import PointProcessTask
+
+    own, seen = PointProcessTask.on_validation_epoch_start, []
+
+    def method(task: Any) -> None:
+        seen.append(task)
+        (own if len(seen) <= calls else then)(task)
+
+    return method
+
+
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
 def test_help_is_short_and_quick(cli: Callable[..., Any], command: str) -> None:
     answer = cli(command, "--help")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eventflow.errors import InputError
-from eventflow.events import pad
+from eventflow.events import PaddedBatch, pad
 from eventflow.tpp import Hawkes, Poisson, load_model
 from eventflow.train import EventData, EventLoader, PointProcessTask
 
@@ -60,29 +60,32 @@ def test_steps_of_short_and_long_sequences_weigh_events_alike(tiny_data: Path) -
         torch.testing.assert_close(one, whole, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_processes_together_take_the_gradient_of_one(tiny_data: Path, world: int) -> None:
+@pytest.mark.parametrize(("world", "size"), [(2, 11), (3, 7)])  # of 45: a last step of 1, and one of 3
+def test_processes_together_take_the_gradient_of_one(tiny_data: Path, world: int, size: int) -> None:
     """DDP averages gradients over processes; the mean of theirs must be that of one process with the whole step."""
     events = EventData(str(tiny_data)).events["train"]  # lengths 0 to 20: the shares have different numbers of events
-    size = 7
     whole = EventLoader(events, batch_size=size * world, shuffle=True)
     shares = [EventLoader(events, batch_size=size, shuffle=True, rank=r, world=world) for r in range(world)]
     for step, *parts in zip(whole, *shares, strict=True):
-        torch.manual_seed(0)
-        single = task_of(Hawkes, rank_sum=lambda x: x).double()
-        loss = single.training_step(step, 0)
-        loss.backward()
-        losses, theirs = [], []
+        loss, expected = loss_and_gradients(step, lambda x: x)
+        counts: list[Tensor] = []
         for part in parts:
-            torch.manual_seed(0)
-            sequences = len(step)
-            task = task_of(Hawkes, rank_sum=lambda x, n=sequences: torch.full_like(x, n), world=world).double()
-            task.training_step(part, 0).backward()
-            losses.append(task.training_step(part, 0).item())
-            theirs.append(gradients(task))
-        assert np.mean(losses) == pytest.approx(loss.item(), rel=1e-12)
-        for one, *many in zip(gradients(single), *theirs, strict=True):
+            loss_and_gradients(part, lambda x, into=counts: into.append(x.clone()) or x, world)
+        total = torch.stack(counts).sum()
+        together = [loss_and_gradients(part, lambda x, n=total: n, world) for part in parts]
+        assert np.mean([mine for mine, _ in together]) == pytest.approx(loss, rel=1e-12)
+        for one, *many in zip(expected, *(mine for _, mine in together), strict=True):
             torch.testing.assert_close(torch.stack(many).mean(0), one, rtol=1e-10, atol=1e-12)
+
+
+def loss_and_gradients(
+    batch: PaddedBatch, rank_sum: Callable[[Tensor], Tensor], world: int = 1
+) -> tuple[float, list[Tensor]]:
+    """Of one training step of a Hawkes process whose processes sum with ``rank_sum``."""
+    task = task_of(Hawkes, rank_sum=rank_sum, world=world).double()
+    loss = task.training_step(batch, 0)
+    loss.backward()
+    return loss.item(), gradients(task)
 
 
 def trained(
