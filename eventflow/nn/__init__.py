@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from eventflow.nn._aaren import Aaren as Aaren
+from eventflow.nn._aaren import AarenState as AarenState
 from eventflow.nn._cell import Cell as Cell
 from eventflow.nn._cell import fold as fold
 from eventflow.nn._cell import map_state as map_state
@@ -16,6 +18,8 @@ from eventflow.nn._durations import WeibullMixture as WeibullMixture
 from eventflow.nn._heads import SoftplusIntensity as SoftplusIntensity
 from eventflow.nn._heads import SoftplusNetwork as SoftplusNetwork
 from eventflow.nn._linear import LinearCell as LinearCell
+from eventflow.nn._linear_attention import LinearAttention as LinearAttention
+from eventflow.nn._linear_attention import MatrixState as MatrixState
 from eventflow.nn._projected import ProjectedCell as ProjectedCell
 from eventflow.nn._rnn import GRU as GRU
 from eventflow.nn._rnn import LSTM as LSTM
@@ -25,3 +29,5 @@ from eventflow.nn._rnn import LSTMState as LSTMState
 from eventflow.nn._ssm import Affine as Affine
 from eventflow.nn._ssm import DiagSSM as DiagSSM
 from eventflow.nn._ssm import DiagState as DiagState
+from eventflow.nn._window import WindowAttention as WindowAttention
+from eventflow.nn._window import WindowState as WindowState
