@@ -108,16 +108,15 @@ def fold(
 ) -> tuple[S, S]:  # fmt: skip
     """The definition of ``scan``: one step after another."""
     check_scan_shapes(cell, x, dt, reset, mask)
-    batch, length = dt.shape
-    start = cell.init(batch)
+    start = cell.init(len(dt))
     now = start if state is None else state
     if mask is not None:  # what lies in padding, NaN included, must reach neither values nor gradients
         x, dt = torch.where(mask[..., None], x, 0), torch.where(mask, dt, 0)
         reset = None if reset is None else reset & mask
     states = []
-    for i in range(length):
+    for i, (features, gap) in enumerate(zip(x.unbind(1), dt.unbind(1), strict=True)):  # indexing is slow backwards
         before = now if reset is None else where_state(reset[:, i], start, now)
-        after = cell.step(before, x[:, i], dt[:, i])[1]
+        after = cell.step(before, features, gap)[1]
         now = after if mask is None else where_state(mask[:, i], after, now)
         states.append(now)
     if not states:
