@@ -17,6 +17,8 @@ from eventflow.vision._augment import Sample as Sample
 from eventflow.vision._augment import SpatialJitter as SpatialJitter
 from eventflow.vision._augment import TimeJitter as TimeJitter
 from eventflow.vision._augment import UniformNoise as UniformNoise
+from eventflow.vision._dsec import DsecSequence as DsecSequence
+from eventflow.vision._dsec import FlowItem as FlowItem
 from eventflow.vision._filters import Denoise as Denoise
 from eventflow.vision._filters import RefractoryPeriod as RefractoryPeriod
 from eventflow.vision._png16 import decode_flow as decode_flow

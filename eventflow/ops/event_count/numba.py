@@ -39,16 +39,17 @@ def _nearest(c, window, scale, out):  # pragma: no cover - compiled
         cell, plane, weight = cells[: j - i], plane_of[: j - i], weights[: j - i]
         lost = pixels(x[i:j], y[i:j], height, width, cell)
         off += lost
-        for k in range(j - i):
-            seen |= p[i + k]
+        part = p[i:j]
+        for k in range(len(part)):
+            seen |= part[k]
             weight[k] = np.float32(1)
         if lost:
             for k in range(j - i):
                 weight[k] = np.float32((x[i + k] < width) & (y[i + k] < height))
         outside += planes(t[i:j], window, scale, np.float64(bins - 1), (plane, fractions[: j - i], weight))
         ready = clear(grid, ready, plane)
-        for k in range(j - i):
-            cell[k] += (np.uint32(2) * plane[k] + np.uint32(p[i + k] == 0)) * area
+        for k in range(len(part)):
+            cell[k] += (np.uint32(2) * plane[k] + np.uint32(part[k] == 0)) * area
         scatter(cell, weight, flat)
     grid[ready:] = 0
     return off, seen, outside
@@ -71,17 +72,17 @@ def _bilinear(c, window, scale, out, table):  # pragma: no cover - compiled
         if table.size:
             off += gather(x[i:j], y[i:j], table, (u, v))
         else:
-            for k in range(m):
-                u[k], v[k] = x[i + k], y[i + k]
+            u[:], v[:] = x[i:j], y[i:j]
         spot = (lefts[:m], tops[:m], rights[:m], downs[:m], kinds[:m])
         corners(u, v, height, width, spot)
+        part = p[i:j]
         for k in range(m):
-            seen |= p[i + k]
+            seen |= part[k]
             weight[k] = np.float32(1)
         outside += planes(t[i:j], window, scale, np.float64(bins - 1), (plane, fractions[:m], weight))
         ready = clear(grid, ready, plane)
         for k in range(m):
-            plane[k] = np.uint32(2) * plane[k] + np.uint32(p[i + k] == 0)
+            plane[k] = np.uint32(2) * plane[k] + np.uint32(part[k] == 0)
         _splat_four(plane, weight, spot, grid)
     grid[ready:] = 0
     return off, seen, outside

@@ -101,8 +101,7 @@ def _trilinear(c, window, scale, out, table):  # pragma: no cover - compiled
         if table.size:
             off += gather(x[i:j], y[i:j], table, (u, v))
         else:
-            for k in range(m):
-                u[k], v[k] = x[i + k], y[i + k]
+            u[:], v[:] = x[i:j], y[i:j]
         spot = (lefts[:m], tops[:m], rights[:m], downs[:m], kinds[:m])
         corners(u, v, height, width, spot)
         seen |= signs(p[i:j], weights[:m])
