@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from eventflow.io import open_sink, open_source
@@ -39,7 +41,8 @@ def stream_command(operator: Operator, source: str, sink: str, options: StreamOp
     try:
         outgoing = open_sink(sink)
         try:
-            with _on_stderr(quiet=sink == "-" and sys.stdout.isatty()) as reporter, _stopped_by_signals() as stop:
+            quiet = sink == "-" and sys.stdout.isatty()
+            with _on_stderr(quiet=quiet) as reporter, _stopped_by_signals() as stop, _one_thread():
                 summary = run(operator, incoming, outgoing, options, reporter=reporter, stop=stop)
             reporter.summary(summary, options)
         finally:
@@ -51,6 +54,18 @@ def stream_command(operator: Operator, source: str, sink: str, options: StreamOp
 
 def _special(path: Path) -> bool:
     return path.exists() and not path.is_file()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from more threads, and lose much where cores are shared; OMP_NUM_THREADS overrides."""
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

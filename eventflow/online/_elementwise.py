@@ -27,12 +27,12 @@ _chosen: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
 
 def elementwise(func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """``func(*args)``, an elementwise torch function, with the same bits for an element in any batch and layout."""
-    if len(args) == 1:
+    if len(args) == 1 and not kwargs:
         key: tuple[Any, ...] = (func, args[0].dtype)
-    else:
+    else:  # an exponent, or a way of approximating, chooses other code
         dtype = next((a.dtype for a in args if isinstance(a, Tensor)), None)
-        scalars = tuple(a for a in args if not isinstance(a, Tensor)) if "pow" in func.__name__ else ()
-        key = (func, dtype, len(args), scalars)
+        given = [*(args if "pow" in func.__name__ else ()), *kwargs.values()]
+        key = (func, dtype, len(args), *(a for a in given if isinstance(a, (int, float, str))))
     way = _chosen.get(key)
     if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
         raise InputError(f"batch_invariant: {func.__name__} with a tensor by keyword; pass it by position")

@@ -199,7 +199,18 @@ def test_a_checkpoint_without_a_start_asks_for_one(cli: Any, tmp_path: Path) -> 
 def test_the_command_killed_and_resumed_in_a_shell(checkpoint: Path, tmp_path: Path) -> None:
     """`eventflow stream ... < events.jsonl >> out.jsonl`, 20 times killed with -9, and once with TERM."""
     _words(tmp_path / "events.jsonl", 4000)
-    command = [sys.executable, "-m", "eventflow", "stream", "--checkpoint", str(checkpoint), "--every", "50"]
+    command = [
+        sys.executable,
+        "-m",
+        "eventflow",
+        "stream",
+        "--checkpoint",
+        str(checkpoint),
+        "--every",
+        "50",
+        "--chunk",
+        "50",
+    ]
 
     def start(out: str, snapshots: str) -> subprocess.Popen[bytes]:
         with (tmp_path / "events.jsonl").open("rb") as source, (tmp_path / out).open("ab") as sink:
