@@ -213,6 +213,13 @@ def test_aedat31_packets() -> None:
     assert events_of(out) == [((1 << 31) + 5, 9, 8, 1)] and out.state.tail == b""
 
 
+def test_aedat31_fault_keeps_what_the_last_packet_set() -> None:
+    good = np.array([1, 0], "<u2").tobytes() + np.array([8, 4, 3, 1, 1, 1, 1, 5], "<u4").tobytes()
+    same(decode_aedat31(good + b"\1" * 28), decode_aedat31(good + b"\1" * 28, backend="naive"))
+    state = decode_aedat31(good + b"\1" * 28).state
+    assert state.fault is not None and state.position == 36 and state.registers.overflow == 3  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("decode", "words", "position", "reason"),
     [

@@ -18,7 +18,7 @@ from eventflow.io._text import Progress
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
 #: Events read at a time.
-_ROWS = 1 << 19
+_ROWS = 1 << 17
 #: Bytes of unpacked chunks that HDF5 remembers for each dataset: enough that bisection does not unpack one twice.
 _CACHE = 1 << 25
 _FILTERS = {32001: "Blosc", 32026: "Blosc2", 32015: "Zstandard", 32004: "LZ4", 32008: "bitshuffle"}

@@ -126,17 +126,8 @@ def evt3(words: Sequence[int], r: Evt3Registers, limits: Limits) -> tuple[list[E
         elif kind in (0x4, 0x5):
             length = 12 if kind == 0x4 else 8
             fired = [s["base"] + k for k in range(length) if value >> k & 1]
-        elif kind == 0x6:
-            s["low"] = value
-            _advance(s)
-        elif kind == 0x8:
-            moved = time_high(value, s["high"], s["loops"], 12, 4096)
-            if moved is None:
-                fault = BACKWARDS
-            else:
-                s["low"] = s["low"] if value == s["high"] else 0
-                s["high"], s["loops"] = moved
-                _advance(s)
+        elif kind in (0x6, 0x8):
+            fault = _evt3_time(s, kind, value)
         elif kind not in EVT3_SILENT:
             fault = RESERVED
         if fired and s["high"] >= 0:
@@ -151,11 +142,21 @@ def evt3(words: Sequence[int], r: Evt3Registers, limits: Limits) -> tuple[list[E
     return events, Evt3Registers(**s), len(words), 0
 
 
-def _advance(s: dict[str, int]) -> None:
+def _evt3_time(s: dict[str, int], kind: int, value: int) -> int:
+    """Take a TIME_LOW (6) or TIME_HIGH (8) word; the fault, if time goes back too far."""
+    if kind == 0x6:
+        s["low"] = value
+    else:
+        moved = time_high(value, s["high"], s["loops"], 12, 4096)
+        if moved is None:
+            return BACKWARDS
+        s["low"] = s["low"] if value == s["high"] else 0
+        s["high"], s["loops"] = moved
     if s["high"] >= 0:
         t = (s["loops"] << 24) | (s["high"] << 12) | s["low"]
         s["held"] += t < s["now"]
         s["now"] = max(t, s["now"])
+    return 0
 
 
 def records(words: Any, r: RecordRegisters, limits: Limits, layout: Layout) -> Recorded:
