@@ -13,7 +13,7 @@ import pytest
 import eventflow
 
 SNAPSHOT = Path(__file__).with_name("public_names.txt")
-ROOMS = ("errors", "events", "io", "nn", "online", "ops", "testing", "tpp", "train")
+ROOMS = ("errors", "events", "io", "nn", "online", "ops", "testing", "tpp", "train", "vision")
 
 
 def public_names() -> list[str]:
@@ -39,10 +39,9 @@ def test_public_names_are_the_snapshot(request: pytest.FixtureRequest) -> None:
     assert seen == expected, f"added {sorted({*seen} - {*expected})}, removed {sorted({*expected} - {*seen})}"
 
 
-def python(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *flags, "-c", code], capture_output=True, text=True, timeout=120, check=False
-    )
+def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_import_is_quick_and_light() -> None:
@@ -55,16 +54,18 @@ def test_import_is_quick_and_light() -> None:
     assert time.perf_counter() - start < 60
 
 
-@pytest.mark.parametrize("room", ["events", "io", "errors", "ops"])
-def test_rooms_without_learning_import_no_torch(room: str) -> None:
-    done = python(f"import sys, eventflow.{room}; print('torch' in sys.modules, 'lightning' in sys.modules)")
-    assert done.stdout.split() == ["False", "False"], done.stderr
-
-
-@pytest.mark.parametrize("room", ["nn", "tpp", "online", "testing", "train"])
-def test_lightning_is_imported_by_training_only(room: str) -> None:
-    done = python(f"import sys, eventflow.{room}; print('lightning' in sys.modules)")
-    assert done.stdout.split() == ["False"], done.stderr
+@pytest.mark.parametrize(
+    ("package", "rooms"),
+    [
+        ("torch", ["errors", "events", "ops", "io", "vision"]),
+        ("lightning", ["nn", "tpp", "online", "testing", "train"]),
+    ],
+)
+def test_rooms_import_no_more_than_they_need(package: str, rooms: list[str]) -> None:
+    """Lightning is imported by a training only, torch by what learns."""
+    code = "import sys, importlib\nfor room in sys.argv[1:]:\n    importlib.import_module(f'eventflow.{room}')\n"
+    done = python(f"{code}    print(room, {package!r} in sys.modules)", *rooms)
+    assert done.stdout.splitlines() == [f"{room} False" for room in rooms], done.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["data", "--help"], ["bench", "--help"], ["dta"]])
