@@ -93,20 +93,28 @@ def _in_threads(c: Columns, w: Window, grid: Array, r: Request, kernel: Kernel) 
     """Each thread takes a stretch of the events; all but the first have a grid of their own, added where touched."""
     cuts = np.linspace(0, len(c.t), r.threads + 1).astype(int)
     own = [grid, *(np.empty(grid.shape, np.float32) for _ in range(r.threads - 1))]
+    touched = [_touched(c.t[lo:hi], w, len(grid)) for lo, hi in zip(cuts, cuts[1:], strict=False)]
 
     def work(i: int) -> tuple[int, int, int]:
         part = Columns(*(v[cuts[i] : cuts[i + 1]] for v in c))
-        return kernel(part, w, own[i], ready=len(grid) if r.out is not None and i == 0 else 0)
+        return kernel(part, w, own[i], ready=touched[i].start if i else (0 if r.out is None else len(grid)))
 
     with ThreadPoolExecutor(r.threads) as pool:
         results = list(pool.map(work, range(r.threads)))
         for i in range(1, r.threads):
-            part = c.t[cuts[i] : cuts[i + 1]]
-            scale = len(grid) / w.length if w.length else 0.0
-            low, high = ((float(v) - float(w.start)) * scale for v in (part.min(), part.max()))
-            touched = range(max(int(low) - 2, 0), min(int(max(high, 0.0)) + 3, len(grid)))
-            list(pool.map(lambda b, i=i: np.add(grid[b], own[i][b], out=grid[b]), touched))
+            list(pool.map(lambda b, i=i: np.add(grid[b], own[i][b], out=grid[b]), touched[i]))
     return sum(n[0] for n in results), max(n[1] for n in results), sum(n[2] for n in results)
+
+
+def _touched(t: Array, w: Window, bins: int) -> range:
+    """The bins, or a few more, that events at these times can reach; all of them where some lie outside the window."""
+    if not len(t):
+        return range(0)
+    low, high = (float(v) - float(w.start) for v in (t.min(), t.max()))
+    if low < 0 or high > w.length or not w.length:
+        return range(bins)
+    scale = bins / w.length  # at least the scale of any op
+    return range(max(int(low * scale) - 1, 0), min(int(high * scale) + 2, bins))
 
 
 def by_torch(given: tuple[Any, ...], r: Request, run: Callable[..., Any]) -> Any:
