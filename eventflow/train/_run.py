@@ -65,9 +65,9 @@ class EpochTable(Logger):
         return "table"
 
     @property
-    def version(self) -> int:
-        """Lightning's number for it."""
-        return 0
+    def version(self) -> str:
+        """None: a run folder is never written twice."""
+        return ""
 
     @property
     def save_dir(self) -> str:
