@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from eventflow.errors import InputError
 from eventflow.ops import _columns as cols
 from eventflow.ops import _doors as doors
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from eventflow.errors import InputError
 from eventflow.ops import _columns as cols
 from eventflow.ops import _doors as doors
 
