@@ -130,8 +130,9 @@ class TrainCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         bar = given.get("enable_progress_bar") is not False and sys.stdout.isatty()
         if self.subcommand != "fit":
-            plain = {"logger": False, "devices": 1, "callbacks": None, "enable_checkpointing": False}
-            return self._instantiate_trainer({**given, **plain, "enable_progress_bar": bar}, [])
+            alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}  # judging is in float64
+            plain = {"logger": False, "callbacks": None, "enable_checkpointing": False, "enable_progress_bar": bar}
+            return self._instantiate_trainer({**given, **alone, **plain}, [])
         self.folder = self._run_folder()
         checkpoint = self._get(self.config_init, "checkpoint")
         if checkpoint.dirpath is None:
@@ -165,7 +166,8 @@ class TrainCLI(LightningCLI):
         """Refuse the checkpoint of another model before anything is written; take the folder."""
         assert self.folder is not None
         self._check_checkpoint()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
         os.environ[RUN_VARIABLE] = str(self.folder)
 
     def after_fit(self) -> None:

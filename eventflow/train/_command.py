@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from eventflow.errors import InputError
 from eventflow.train._references import find_checkpoint, inline, run_folder
@@ -60,7 +61,13 @@ def _with_checkpoint(name: str, argv: list[str]) -> list[str]:
     argv[at : at + (1 if has_value else 2)] = ["--ckpt_path", str(path)]
     folder = run_folder(path)
     own = any(flag in flags for flag in ("--config", "-c", "--data", "--model"))
-    return argv if own or folder is None else ["--config", str(folder / "config.yaml"), *argv]
+    return argv if own or folder is None else ["--config", str(_last_config(folder)), *argv]
+
+
+def _last_config(folder: Path) -> Path:
+    """What the run was last asked for: config.yaml, or that of its latest resume."""
+    resumed = list(folder.glob("config.resumed-*.yaml"))
+    return max(resumed, key=lambda path: path.stat().st_mtime, default=folder / "config.yaml")
 
 
 @contextmanager

@@ -51,6 +51,11 @@ def test_two_epochs_and_two_more_are_four(cli: Callable[..., Any], tiny_data: Pa
     assert Path("cut/metrics.csv").read_text() == Path("straight/metrics.csv").read_text()
     assert len(list(csv.DictReader(Path("cut/metrics.csv").open()))) == 4
     assert Path("cut/config.resumed-1.yaml").is_file()
+    again = cli(
+        "fit", "--ckpt_path", "cut", "--early_stopping.patience", "20"
+    )  # asks for 4 epochs, as the last time did
+    assert again.code == 0 and len(list(csv.DictReader(Path("cut/metrics.csv").open()))) == 4
+    assert "max_epochs: 4" in Path("cut/config.resumed-2.yaml").read_text()
 
 
 def test_a_run_cut_within_an_epoch_goes_on_with_the_next_step(cli: Callable[..., Any], tiny_data: Path) -> None:
