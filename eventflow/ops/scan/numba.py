@@ -35,9 +35,9 @@ class _NumbaScan(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Gradients:
-        a, h, h0, reset, init = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            return scan_gradients(numba_scan, grads[0], a, h, h0, reset, init)
+            return scan_gradients(numba_scan, grads[0], ctx.saved_tensors)
+        a, h, h0, reset, init = ctx.saved_tensors
         grad_a = torch.empty(h.shape if ctx.needs_input_grad[0] else (0, 0, 0), dtype=h.dtype)
         grad_b, grad_h0 = torch.empty(h.shape, dtype=h.dtype), torch.zeros(h0.shape, dtype=h.dtype)
         grad_init = torch.zeros((0, 0) if init is None else h0.shape, dtype=h.dtype)

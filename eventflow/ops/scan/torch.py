@@ -31,17 +31,16 @@ class _TorchScan(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Gradients:
-        return scan_gradients(torch_scan, grads[0], *ctx.saved_tensors)
+        return scan_gradients(torch_scan, grads[0], ctx.saved_tensors)
 
 
-def scan_gradients(
-    scan: Callable[..., Tensor], grad: Tensor, a: Tensor, h: Tensor, h0: Tensor, reset: Tensor | None,
-    init: Tensor | None,
-) -> Gradients:  # fmt: skip
+def scan_gradients(scan: Callable[..., Tensor], grad: Tensor, saved: tuple[Tensor | Any, ...]) -> Gradients:
     """Gradients of (a, b, h0, reset, init), by differentiable operations: ``scan`` backwards and products.
 
+    ``saved`` is (a, h, h0, reset, init), the last two perhaps None.
     With L the loss and l[t] = dL/dh[t], everything after t included: l[t] = grad[t] + conj(a[t+1]) * l[t+1].
     """
+    a, h, h0, reset, init = saved
     if h.shape[1] == 0:
         return torch.zeros_like(a), grad, torch.zeros_like(h0), None, None if init is None else torch.zeros_like(init)
     gates = torch.cat([torch.zeros_like(a[:, :1]), a[:, 1:].flip(1)], 1).conj()
