@@ -144,7 +144,7 @@ def _local(refs: object, root: Path | None) -> dict[str, tuple[Path, FileRef]]:
 
 
 def _from_hub(entry: Card, wanted: list[str]) -> _Loaded:
-    from eventflow.io._hub import load_hub_splits
+    from eventflow.io.easytpp._hub import load_hub_splits
 
     assert entry.hub is not None
     try:

@@ -13,10 +13,10 @@ from eventflow.io import _catalogue
 from eventflow.io._card import SPLITS, Card
 from eventflow.io._catalogue import has_card, list_datasets, load_dataset, load_with_reports
 from eventflow.io._columns import LogColumns
-from eventflow.io._info import describe
-from eventflow.io._page import render, render_card
 from eventflow.io._read import is_recording, open_recording, read_events, read_with_report
 from eventflow.io._write import convert_recording, write_events
+from eventflow.io.info._info import describe
+from eventflow.io.info._page import render, render_card
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,15 +6,15 @@ import json
 from typing import Any
 
 from eventflow.events import Events
-from eventflow.io import _easytpp
 from eventflow.io._request import Request
+from eventflow.io.easytpp import _easytpp
 
 
 def read(request: Request) -> Events:
     """Events from a file of sequences."""
     with request.path.open("rb") as file:
         if file.read(4) == b"PAR1":
-            from eventflow.io import _parquet
+            from eventflow.io.logs import _parquet
 
             return _parquet.read(request)
     request.report.format = "easytpp (json)"

@@ -16,8 +16,8 @@ from eventflow.io._sniff import check_format, check_readable, sniff
 from eventflow.io.cameras import CAMERA_FORMATS, Recording, open_camera
 
 _READERS = {
-    "parquet": "_parquet", "easytpp": "_json", "pkl": "_pickle", "csv": "_csv", "jsonl": "_jsonl", "xes": "_xes",
-    "weblog": "_weblog", **dict.fromkeys(CAMERA_FORMATS, "cameras"),
+    "parquet": "logs._parquet", "easytpp": "_json", "pkl": "easytpp._pickle", "csv": "logs._csv",
+    "jsonl": "logs._jsonl", "xes": "logs._xes", "weblog": "logs._weblog", **dict.fromkeys(CAMERA_FORMATS, "cameras"),
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from torch import nn
 import eventflow
 from eventflow.errors import InputError
 from eventflow.io import Sink, Source
-from eventflow.io._uri_sinks import FileSink, PipeSink
+from eventflow.io.live._sinks import FileSink, PipeSink
 from eventflow.online._engine import Engine
 from eventflow.online._operator import Operator
 from eventflow.online._options import StreamOptions, Summary

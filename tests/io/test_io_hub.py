@@ -19,7 +19,8 @@ import pytest
 
 from eventflow.errors import InputError, MissingExtraError
 from eventflow.events import Schema
-from eventflow.io import LogColumns, _hub, load_dataset, load_hub
+from eventflow.io import LogColumns, load_dataset, load_hub
+from eventflow.io.easytpp import _hub
 
 ROW = {
     "dim_process": 10, "seq_idx": 0, "seq_len": 3, "time_since_start": [0.0, 1.5, 2.0],

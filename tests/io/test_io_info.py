@@ -26,7 +26,7 @@ from eventflow.io import (
     render,
     write_events,
 )
-from eventflow.io._page import bar, duration, sparkline
+from eventflow.io.info._page import bar, duration, sparkline
 
 
 def text_of(info: Any, width: int = 100) -> str:

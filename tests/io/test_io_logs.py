@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
-from eventflow.io import LogColumns, ReadWarning, _csv, read_events, read_with_report
+from eventflow.io import LogColumns, ReadWarning, read_events, read_with_report
+from eventflow.io.logs import _csv
 
 COLUMNS = LogColumns(key="user", time="when", mark="what", unit="s")
 TEXT = """user,when,what

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from eventflow.errors import InputError
 from eventflow.io import read_events, read_with_report
-from eventflow.io._pickle import safe_load
 from eventflow.io._report import ReadReport
 from eventflow.io._request import Request
+from eventflow.io.easytpp._pickle import safe_load
 
 
 def event(t: Any, dt: Any, k: Any) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def opcodes(module: str, name: str, argument: str = "") -> bytes:
         ("numpy.core.multiarray", "fromfile"), ("numpy._core._methods", "_dump"), ("numpy.lib.npyio", "load"),
         ("numpy.distutils.exec_command", "exec_command"), ("numpy.core.multiarray", "_reconstruct.__globals__"),
         ("numpy", "ndarray.tofile"), ("_codecs", "decode"), ("_codecs", "lookup"), ("pickle", "loads"),
-        ("_pickle", "loads"), ("torch", "load"), ("eventflow.io._pickle", "safe_load"), ("__main__", "anything"),
+        ("_pickle", "loads"), ("torch", "load"), ("__main__", "anything"),
+        ("eventflow.io.easytpp._pickle", "safe_load"),
     ],
 )  # fmt: skip
 def test_every_other_global_is_named_and_refused(module: str, name: str):

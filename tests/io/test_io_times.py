@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import InputError
-from eventflow.io._times import TimeParser, convert, suggest_format
+from eventflow.io.logs._times import TimeParser, convert, suggest_format
 
 UTC = timezone.utc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 
 from eventflow.errors import InputError
 from eventflow.io import LogColumns, ReadWarning, read_events, read_with_report
-from eventflow.io._weblog import parse_line
+from eventflow.io.logs._weblog import parse_line
 
 XES = """<?xml version="1.0" encoding="UTF-8"?>
 <log xes.version="1.0" xmlns="http://www.xes-standard.org/">

@@ -18,9 +18,9 @@ import pytest
 
 from eventflow.errors import InputError
 from eventflow.io import Sink, Source, open_sink, open_source
-from eventflow.io._uri_lines import LineSource
-from eventflow.io._uri_sinks import FileSink, PipeSink
-from eventflow.io._uri_tcp import TcpSource
+from eventflow.io.live._lines import LineSource
+from eventflow.io.live._sinks import FileSink, PipeSink
+from eventflow.io.live._tcp import TcpSource
 from eventflow.testing import check_source
 
 RECORDS = [{"key": f"k{i % 3}", "t": i + 0.5, "mark": i % 2} for i in range(23)]

@@ -18,9 +18,9 @@ from toy_operator import Counting, Toy, write_events
 from eventflow.errors import InputError
 from eventflow.events import Schema
 from eventflow.io import open_sink, open_source
-from eventflow.io._uri_lines import LineSource
-from eventflow.io._uri_sinks import PipeSink
-from eventflow.io._uri_tcp import TcpSource
+from eventflow.io.live._lines import LineSource
+from eventflow.io.live._sinks import PipeSink
+from eventflow.io.live._tcp import TcpSource
 from eventflow.online import Snapshot, StreamOptions, Summary, run
 
 K3 = Schema(num_marks=3)

@@ -104,36 +104,36 @@ class Sink(Protocol):
 def open_source(uri: str, *, words: bool = False) -> Source:
     """The source behind ``uri`` (see the module). ``words``: cells of a table's ``mark`` are words, numbers or not."""
     if uri == "-":
-        from eventflow.io._uri_lines import LineSource
+        from eventflow.io.live._lines import LineSource
 
         return LineSource(0, "stdin")
     if "://" in uri:
-        from eventflow.io._uri_tcp import TcpSource
+        from eventflow.io.live._tcp import TcpSource
 
         host, port, options = _tcp(uri, ("resume",))
         return TcpSource(host, port, resume=options.get("resume", "0") == "1")
     path = Path(uri)
     _check_readable(path)
     if path.suffix.lower() in TABLES and path.is_file():
-        from eventflow.io import _uri_tables as tables
+        from eventflow.io.live import _tables as tables
 
         if path.suffix.lower() == ".parquet":
             return tables.ParquetSource(path, words=words)
         return tables.CsvSource(path, words=words)
-    from eventflow.io._uri_lines import LineSource
+    from eventflow.io.live._lines import LineSource
 
     return LineSource(os.open(path, os.O_RDONLY), str(path), owned=True)
 
 
 def open_sink(uri: str) -> Sink:
     """The sink behind ``uri`` (see the module). Nothing is created or emptied before ``truncate`` or ``write``."""
-    from eventflow.io import _uri_sinks as sinks
+    from eventflow.io.live import _sinks as sinks
 
     if uri == "-":
         regular = stat.S_ISREG(os.fstat(1).st_mode)
         return sinks.FileSink.of_stdout() if regular else sinks.PipeSink(lambda: 1, "stdout")
     if "://" in uri:
-        from eventflow.io._uri_tcp import TcpSink
+        from eventflow.io.live._tcp import TcpSink
 
         host, port, _ = _tcp(uri, ())
         return TcpSink(host, port)

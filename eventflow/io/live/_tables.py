@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from eventflow.errors import InputError, did_you_mean
-from eventflow.io._uri import Position
-from eventflow.io._uri_lines import check_position, mark_of
+from eventflow.io.live._lines import check_position, mark_of
+from eventflow.io.live._uri import Position
 
 NEEDED = ("key", "t")
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eventflow.events import Events
-from eventflow.io import _easytpp, _native
-from eventflow.io._log import LogCollector
-from eventflow.io._names import make_chunk, resolve, wanted
+from eventflow.io import _native
 from eventflow.io._request import Request
 from eventflow.io._text import Progress
+from eventflow.io.easytpp import _easytpp
+from eventflow.io.logs._log import LogCollector
+from eventflow.io.logs._names import make_chunk, resolve, wanted
 
 _CHUNK = 1 << 16
 

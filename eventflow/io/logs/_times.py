@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from eventflow.errors import InputError
 from eventflow.events._events import Array
-from eventflow.io._cells import Cells, as_numbers, as_strings, flat, parse_numbers, pc
 from eventflow.io._columns import EPOCHS, on_command_line
+from eventflow.io.logs._cells import Cells, as_numbers, as_strings, flat, parse_numbers, pc
 
 #: Nanoseconds in one unit.
 NS = {

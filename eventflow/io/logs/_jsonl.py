@@ -10,10 +10,10 @@ import numpy as np
 
 from eventflow.events import Events
 from eventflow.io._json import read_text
-from eventflow.io._log import LogCollector
-from eventflow.io._names import make_chunk, resolve, wanted
 from eventflow.io._request import Request
 from eventflow.io._text import lines
+from eventflow.io.logs._log import LogCollector
+from eventflow.io.logs._names import make_chunk, resolve, wanted
 
 _CHUNK = 1 << 16
 

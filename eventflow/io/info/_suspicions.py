@@ -10,7 +10,7 @@ import numpy as np
 from eventflow.events import Events
 
 if TYPE_CHECKING:
-    from eventflow.io._info import Info
+    from eventflow.io.info._info import Info
 
 #: A mark with more than this share of the events is said to dominate.
 DOMINANT = 0.8

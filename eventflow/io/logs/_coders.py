@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from eventflow.errors import InputError, did_you_mean
 from eventflow.events._events import Array
-from eventflow.io._cells import Cells, as_strings
 from eventflow.io._columns import on_command_line
+from eventflow.io.logs._cells import Cells, as_strings
 
 #: Integers beyond this that are mostly unused are names, not marks.
 SPARSE = 100_000

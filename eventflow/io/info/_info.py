@@ -82,7 +82,7 @@ class Info:
 
 def describe(events: Events, *, title: str = "", report: ReadReport | None = None) -> Info:
     """The facts about ``events``, valid or not: unsorted and NaN times and odd marks are counted, not refused."""
-    from eventflow.io._suspicions import suspicions
+    from eventflow.io.info._suspicions import suspicions
 
     finite = np.isfinite(events.t) if events.t.dtype == np.float64 else np.ones(len(events.t), dtype=bool)
     gaps, tied, back = _gaps(events)

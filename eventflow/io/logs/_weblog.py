@@ -17,10 +17,10 @@ from dataclasses import replace
 import numpy as np
 
 from eventflow.events import Events
-from eventflow.io._log import LogCollector
-from eventflow.io._names import make_chunk, wanted
 from eventflow.io._request import Request
 from eventflow.io._text import lines
+from eventflow.io.logs._log import LogCollector
+from eventflow.io.logs._names import make_chunk, wanted
 
 _CHUNK = 1 << 16
 _FIELDS = ("host", "user", "time", "method", "path", "status", "code")

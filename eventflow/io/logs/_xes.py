@@ -14,10 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from eventflow.events import Events
-from eventflow.io._log import LogCollector
-from eventflow.io._names import make_chunk, parts
 from eventflow.io._request import Request
 from eventflow.io._text import Progress, open_binary
+from eventflow.io.logs._log import LogCollector
+from eventflow.io.logs._names import make_chunk, parts
 
 _CHUNK = 1 << 14
 _NAME, _TIME = "concept:name", "time:timestamp"

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from eventflow.errors import InputError
-from eventflow.io._uri import Position
+from eventflow.io.live._uri import Position
 
 BLOCK = 1 << 20
 #: A line longer than this is no event.

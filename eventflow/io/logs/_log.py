@@ -10,11 +10,11 @@ import pyarrow as pa
 from eventflow.errors import InputError
 from eventflow.events import Events, first_to_last
 from eventflow.events._events import Array
-from eventflow.io._cells import Cells, as_numbers, as_strings, flat, parse_numbers
-from eventflow.io._coders import Marks, WordCoder, find_words, settle_marks
 from eventflow.io._columns import on_command_line
 from eventflow.io._request import Request
-from eventflow.io._times import Parsed, TimeParser, convert
+from eventflow.io.logs._cells import Cells, as_numbers, as_strings, flat, parse_numbers
+from eventflow.io.logs._coders import Marks, WordCoder, find_words, settle_marks
+from eventflow.io.logs._times import Parsed, TimeParser, convert
 
 
 @dataclass(slots=True)

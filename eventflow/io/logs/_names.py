@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from eventflow.events._events import Array
-from eventflow.io._cells import Cells, as_strings, pc
 from eventflow.io._columns import LogColumns
-from eventflow.io._log import Chunk
 from eventflow.io._request import Request
-from eventflow.io._times import looks_like_time, suggest_format
+from eventflow.io.logs._cells import Cells, as_strings, pc
+from eventflow.io.logs._log import Chunk
+from eventflow.io.logs._times import looks_like_time, suggest_format
 
 #: The column names of our own files.
 KEY, TIME, MARK = "key", "t", "mark"

@@ -16,10 +16,10 @@ import numpy as np
 
 from eventflow.errors import InputError
 from eventflow.events import Events
-from eventflow.io import _easytpp
 from eventflow.io._card import ALIASES
-from eventflow.io._easytpp import LISTS, Rows
 from eventflow.io._request import Request
+from eventflow.io.easytpp import _easytpp
+from eventflow.io.easytpp._easytpp import LISTS, Rows
 
 _KINDS = "iufb"
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")

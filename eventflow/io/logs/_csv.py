@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.csv
 
 from eventflow.events import Events
-from eventflow.io._log import LogCollector
-from eventflow.io._names import make_chunk, resolve, wanted
 from eventflow.io._request import Request
 from eventflow.io._text import open_binary
+from eventflow.io.logs._log import LogCollector
+from eventflow.io.logs._names import make_chunk, resolve, wanted
 
 #: Bytes read at once.
 BLOCK = 8 << 20

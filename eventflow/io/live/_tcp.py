@@ -8,9 +8,9 @@ import socket
 from typing import Any
 
 from eventflow.errors import InputError
-from eventflow.io._uri import Position
-from eventflow.io._uri_lines import LineSource, check_position
-from eventflow.io._uri_sinks import PipeSink
+from eventflow.io.live._lines import LineSource, check_position
+from eventflow.io.live._sinks import PipeSink
+from eventflow.io.live._uri import Position
 
 _START: Position = {"offset": 0, "line": 0, "last": [0, 0]}
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from eventflow.events import UNITS
 from eventflow.io._card import Card
-from eventflow.io._info import QUANTILES, SHOWN_MARKS, Info
-from eventflow.io._suspicions import name_of
+from eventflow.io.info._info import QUANTILES, SHOWN_MARKS, Info
+from eventflow.io.info._suspicions import name_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

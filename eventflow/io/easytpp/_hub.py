@@ -8,11 +8,11 @@ from typing import Any
 
 from eventflow.errors import InputError, did_you_mean, require
 from eventflow.events import Events, Schema
-from eventflow.io import _easytpp
 from eventflow.io._card import ALIASES
 from eventflow.io._columns import LogColumns
 from eventflow.io._report import ReadReport
 from eventflow.io._request import Request
+from eventflow.io.easytpp import _easytpp
 
 
 def load_hub(

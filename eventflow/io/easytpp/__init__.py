@@ -1,0 +1,1 @@
+"""The layouts of EasyTPP's data: pickles (restricted), and the HuggingFace sets."""

@@ -1,0 +1,1 @@
+"""What a stream looks like, and what looks wrong in it."""

@@ -1,0 +1,1 @@
+"""Live doors: sources and sinks behind a URI, with a position to go on from."""
