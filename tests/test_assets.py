@@ -12,6 +12,7 @@ import yaml
 
 import eventflow.tpp
 from eventflow._assets import ROOT
+from eventflow.bench._results import METRICS
 from eventflow.errors import InputError
 from eventflow.io import Card, card, list_datasets
 from eventflow.train._keys import import_class
@@ -134,6 +135,21 @@ def test_every_config_trains(name: str, cli: Any, tiny_data: Path, request: pyte
     model = () if "model" in content else ("--model", "poisson")
     answer = one_batch(cli, *data, *model, "--config", f"configs/{name}.yaml")
     assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "models").glob("*/results/*.yaml")), ids=lambda p: f"{p.parts[-3]}-{p.stem}"
+)
+def test_results_say_where_they_come_from(path: Path) -> None:
+    content = load_yaml(path)
+    assert path.stem in DATASETS and set(content) <= {"theirs", "ours", "baselines"}
+    for row in content.get("theirs", []):
+        assert {"model", "source"} < set(row) <= {"model", "source", *METRICS}
+    if "ours" in content:
+        ours = content["ours"]
+        assert set(ours) == {"metrics", "seeds", "commit", "date", "machine", "config"} and "baselines" in content
+        assert set(ours["metrics"]) == set(METRICS) and len(set(ours["seeds"])) == len(ours["seeds"])
+        assert not ours["commit"].endswith("+"), "made from files that no commit holds"
 
 
 def test_they_hold_no_code() -> None:
