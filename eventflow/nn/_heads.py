@@ -33,9 +33,7 @@ class SoftplusIntensity(nn.Linear, Recorded):
 
     def activate(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., K): the scaled softplus alone, increasing in x."""
-        scale = self.log_scale.exp()
-        # softplus(x) = x to the last bit of a float64 from 37 on; torch's default threshold of 20 costs 2e-9
-        return scale * functional.softplus(x / scale, threshold=40.0)
+        return scaled_softplus(x, self.log_scale)
 
     def intensities(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """(..., H) -> the total intensity (...,) and that of each mark (..., K)."""
@@ -44,11 +42,7 @@ class SoftplusIntensity(nn.Linear, Recorded):
 
     def log_intensity(self, h: Tensor) -> Tensor:
         """(..., H) -> (..., K) logarithms, finite where the intensity itself has fallen below the smallest float."""
-        scaled = super().forward(h) / self.log_scale.exp()
-        low = scaled < -20.0
-        soft = functional.softplus(torch.where(low, 0.0, scaled), threshold=40.0).log()
-        tail = torch.where(low, scaled, 0.0)  # log log1p(e^x) = x - e^x / 2 + O(e^2x)
-        return self.log_scale + torch.where(low, tail - tail.exp() / 2, soft)
+        return log_scaled_softplus(super().forward(h), self.log_scale)
 
 
 class SoftplusNetwork(Recorded, nn.Module):
@@ -72,3 +66,19 @@ class SoftplusNetwork(Recorded, nn.Module):
         shape = torch.broadcast_shapes(h.shape[:-1], t.shape)
         features = torch.cat([h.expand(*shape, h.shape[-1]), t.log1p().expand(shape)[..., None]], -1)
         return self.out(torch.tanh(self.layer(features)))
+
+
+def scaled_softplus(x: Tensor, log_scale: Tensor) -> Tensor:
+    """s softplus(x / s), s = exp(log_scale): (..., K) and (K,) -> (..., K)."""
+    scale = log_scale.exp()
+    # softplus(x) = x to the last bit of a float64 from 37 on; torch's default threshold of 20 costs 2e-9
+    return scale * functional.softplus(x / scale, threshold=40.0)
+
+
+def log_scaled_softplus(x: Tensor, log_scale: Tensor) -> Tensor:
+    """Its logarithm, finite where the softplus itself has fallen below the smallest float."""
+    scaled = x / log_scale.exp()
+    low = scaled < -20.0
+    soft = functional.softplus(torch.where(low, 0.0, scaled), threshold=40.0).log()
+    tail = torch.where(low, scaled, 0.0)  # log log1p(e^x) = x - e^x / 2 + O(e^2x)
+    return log_scale + torch.where(low, tail - tail.exp() / 2, soft)

@@ -18,7 +18,7 @@ BLOCK = 64
 
 
 class MatrixState(NamedTuple):
-    """``memory`` (..., heads, d, d + 1): sum of weight k (v, 1)^T over the events; ``query`` (..., H): the last one's."""
+    """``memory`` (..., heads, d, d + 1): sum of weight k (v, 1)^T over the events; ``query`` (..., H) of the last."""
 
     memory: Tensor
     query: Tensor

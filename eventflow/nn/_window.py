@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from eventflow.errors import InputError
 from eventflow.nn._cell import Cell, check_scan_shapes, map_state
@@ -159,14 +160,18 @@ class WindowAttention(Cell[WindowState]):
         rank = torch.cat([torch.arange(1 - slots, 1, device=dt.device).expand(len(dt), -1), real.long().cumsum(1)], 1)
         behind = rank[:, slots:, None] - rank[:, None]
         seen = (behind >= 0) & (behind < self.window) & torch.cat([now.age.isfinite(), real], 1)[:, None]
+        if mask is not None:  # what is not real sees itself: a softmax over nothing would be NaN
+            seen = seen | torch.eye(length, slots + length, dtype=torch.bool, device=dt.device).roll(slots, 1)
         keys, values = torch.cat([now.key, key], 1), torch.cat([now.value, value], 1)
         q, k, v = (leaf.unflatten(-1, (self.heads, -1)).transpose(1, 2) for leaf in (query, keys, values))
-        logits = q @ (k / math.sqrt(q.shape[-1])).transpose(-1, -2)
-        if self.log_rate is not None:
+        if self.log_rate is None:
+            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
+        else:
             start = torch.where(now.age.isfinite(), -now.age, 0)
             age = clock[:, :, None] - torch.cat([start, clock], 1)[:, None]
-            logits = logits - self.log_rate.exp()[:, None, None] * age[:, None]
-        y = (masked_softmax(logits, seen[:, None]) @ v).transpose(1, 2).flatten(2)
+            logits = q @ (k / math.sqrt(q.shape[-1])).transpose(-1, -2)
+            y = masked_softmax(logits - self.log_rate.exp()[:, None, None] * age[:, None], seen[:, None]) @ v
+        y = y.transpose(1, 2).flatten(2)
         return y, self._handed_on((query, keys, values), (now, clock, real), min(self.window, slots + length))
 
     def _handed_on(

@@ -46,3 +46,5 @@ from eventflow.tpp.models._neural import NeuralPointProcess as NeuralPointProces
 from eventflow.tpp.models._nhp import NHP as NHP
 from eventflow.tpp.models._poisson import Poisson as Poisson
 from eventflow.tpp.models._rmtpp import RMTPP as RMTPP
+from eventflow.tpp.models._sahp import SAHP as SAHP
+from eventflow.tpp.models._thp import THP as THP

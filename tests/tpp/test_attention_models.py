@@ -1,0 +1,119 @@
+"""SAHP, THP and AttNHP: every law, windows, states with and without queues, EasyTPP's variants, errors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from eventflow.errors import InputError
+from eventflow.events import Events, Schema, pad
+from eventflow.nn import map_state
+from eventflow.testing import check_batch_invariant, check_point_process
+from eventflow.tpp import SAHP, THP, PointProcess
+
+MODELS: dict[str, Callable[..., PointProcess]] = {"sahp": SAHP, "thp": THP}
+
+
+def make(name: str, **options: Any) -> PointProcess:
+    """A small model, away from special starts."""
+    torch.manual_seed(3)
+    process = MODELS[name](3, **{"hidden_size": 4, "time_scale": 0.5, **options})
+    with torch.no_grad():
+        for parameter in process.parameters():
+            parameter.add_(0.4 * torch.randn_like(parameter))
+    return process
+
+
+def sequences(lengths: tuple[int, ...] = (9, 0, 4, 13), marks: int = 3) -> Events:
+    rng = np.random.default_rng(1)
+    parts = [{"t": np.cumsum(rng.exponential(0.5, n)), "mark": rng.integers(0, marks, n)} for n in lengths]
+    return Events.from_sequences(parts, span=(0.0, 20.0), schema=Schema(num_marks=marks))
+
+
+@pytest.mark.parametrize("options", [{"window": 3}, {}, {"compat": "easytpp"}], ids=str)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_law(name: str, options: dict[str, Any]) -> None:
+    check_point_process(make(name, quadrature=30, **options))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_encoded_states_go_on_as_live_ones(name: str) -> None:
+    """The state after a prefix, from ``encode``, steps on with the numbers of the whole sequence."""
+    process, events = make(name, window=4).double(), sequences()
+    batch = pad(events, dtype=torch.float64)
+    with torch.no_grad():
+        states, whole = process.encode(batch), process.event_log_prob(batch)
+        row, at = 3, 6
+        state = map_state(lambda leaf: leaf[row : row + 1, at], states)
+        for j in range(at + 1, 13):
+            seen, state = process.step(state, batch.mark[row : row + 1, j], batch.dt[row : row + 1, j])
+            torch.testing.assert_close(seen, whole[row : row + 1, j])
+        padded = map_state(lambda leaf: leaf[2, [3, 12]], states)
+        for leaf in (padded.h, padded.clock):
+            torch.testing.assert_close(leaf[0], leaf[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_window_forgets_and_a_long_one_does_not(name: str) -> None:
+    events = sequences((12,))
+    changed = Events.of(events.t, mark=np.r_[(events.marks["mark"][:1] + 1) % 3, events.marks["mark"][1:]],
+                        span=(0.0, 20.0), schema=events.schema)  # fmt: skip
+    for window, layers, reach in ((3, 1, 3), (3, 2, 5), (64, 2, 12)):
+        process = make(name, window=window, layers=layers).double()
+        with torch.no_grad():
+            one, two = (process.event_log_prob(pad(e, dtype=torch.float64))[0] for e in (events, changed))
+        differs = ((one - two).abs() > 1e-12).nonzero()[:, 0]
+        assert differs.max() == min(reach, 11)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_number_depends_on_the_window_beyond_the_sequence(name: str) -> None:
+    events = sequences()
+    one, two = (make(name, window=window).double().log_prob(events) for window in (14, 200))
+    torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_states_without_queues_say_so(name: str) -> None:
+    process, batch = make(name), pad(sequences())
+    _, last = process.left_states(batch)
+    with pytest.raises(InputError, match=r"can be asked.*\nnot|model\.encode\(batch\)"):
+        process.update(last, torch.zeros(len(batch), dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_are_the_same_in_any_batch(name: str) -> None:
+    check_batch_invariant(make(name, window=5).double().eval())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_long_stream_in_float32_keeps_its_phase(name: str) -> None:
+    """After ten million gaps the encoding is still right: the clock is float64, whatever the model is."""
+    process = make(name, window=4)
+    double, clock, mark = (
+        copy.deepcopy(process).double(),
+        torch.tensor([12345678.9], dtype=torch.float64),
+        torch.tensor([1]),
+    )
+    single = process.update(process.init(1)._replace(clock=clock), mark).h
+    assert single.dtype == torch.float32
+    expected = double.update(double.init(1)._replace(clock=clock), mark).h
+    torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=1e-5)
+    for shifted in (process, process.double().float()):
+        again = shifted.update(shifted.init(1)._replace(clock=clock), mark).h
+        torch.testing.assert_close(again, single, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_wrong_arguments(name: str) -> None:
+    with pytest.raises(InputError, match="did you mean 'easytpp'"):
+        MODELS[name](3, compat="easytp")
+    with pytest.raises(InputError, match="layers=0"):
+        MODELS[name](3, layers=0)
+    with pytest.raises(InputError, match="heads=5"):
+        MODELS[name](3, heads=5)
