@@ -33,12 +33,16 @@ CRASHES = ("half a snapshot", "before the rename", "after the rename", "after th
 
 def stream(folder: Path, mode: str, draw: random.Random) -> None:
     """One attempt, from the newest snapshot to the end."""
+    chunk = draw.choice([1, 7, 30])
     options = StreamOptions(
         schema=Schema(num_marks=3), start=0.0, lateness=2.0, snapshot=folder / "snapshots", every=draw.choice([20, 60]),
-        dead_letters=folder / "dead.jsonl", chunk=draw.choice([1, 7, 30]), max_batch=draw.choice([1, 4, 64]),
+        dead_letters=folder / "dead.jsonl", chunk=chunk, max_batch=draw.choice([1, 4, 64]),
     )  # fmt: skip
     paths = (str(folder / "events.jsonl"), str(folder / "out.jsonl")) if mode == "files" else ("-", "-")
-    run(Toy(), open_source(paths[0]), open_sink(paths[1]), options)
+    slowly = (
+        (lambda: time.sleep(0.001 * chunk)) if KILLED[0] else None
+    )  # or a quick machine is through before it is killed
+    run(Toy(), open_source(paths[0]), open_sink(paths[1]), options, stop=slowly)  # type: ignore[arg-type]
 
 
 def crash_at(place: str, countdown: int) -> None:
@@ -109,6 +113,7 @@ def launch(folder: Path, mode: str, draw: random.Random, place: str | None) -> i
 
 
 WAITING: list[threading.Thread] = []
+KILLED = [False]  # whether this attempt is to be killed
 
 
 def _feed(fd: int, data: bytes) -> None:
@@ -142,6 +147,7 @@ def main(folder: Path, mode: str, seed: int, kills: int) -> None:
     killed = 0
     while True:
         place = draw.choice(CRASHES) if killed % 3 == 2 and killed < kills and mode != "pipes" else None
+        KILLED[0] = killed < kills
         pid = launch(folder, mode, random.Random(draw.random()), place)
         if killed < kills and place is None:
             time.sleep(draw.expovariate(1 / 0.03))

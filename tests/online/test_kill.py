@@ -35,13 +35,13 @@ def _drive(folder: Path, mode: str, seed: int, kills: int) -> int:
     return int(done.stdout.split()[-1])
 
 
-@pytest.mark.parametrize("mode, seed", [("files", 0), ("shell", 1), ("pipes", 2)])
-def test_killed_and_resumed_is_the_uninterrupted_run(mode: str, seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode, seed, kills", [("files", 0, 24), ("shell", 1, 12), ("pipes", 2, 12)])
+def test_killed_and_resumed_is_the_uninterrupted_run(mode: str, seed: int, kills: int, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     _events(whole)
     _events(cut)
     assert _drive(whole, mode, seed + 100, 0) == 0
-    assert _drive(cut, mode, seed, 24) >= 20, "most attempts must have been killed, not finished"
+    assert _drive(cut, mode, seed, kills) >= kills - 4, "the attempts must have been killed, not finished"
     expected = (whole / "out.jsonl").read_bytes()
     assert expected.count(b"\n") > 500
     assert (cut / "out.jsonl").read_bytes() == expected

@@ -40,11 +40,15 @@ class CsvSource:
         self._words = words
         self._offset, self._line, self._last, self._raw = 0, 0, b"", b""
         self._reader = csv.reader(self._text(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        header = next(self._reader, None)
-        if header is None:
-            raise InputError(f"source {path} is empty; expected a header: key,t,mark")
-        self._columns = [name.strip().removeprefix("\ufeff") for name in header]
-        check_columns(self.name, self._columns)
+        try:
+            header = next(self._reader, None)
+            if header is None:
+                raise InputError(f"source {path} is empty; expected a header: key,t,mark")
+            self._columns = [name.strip().removeprefix("\ufeff") for name in header]
+            check_columns(self.name, self._columns)
+        except InputError:
+            self._file.close()
+            raise
         self._settle()
 
     def _text(self) -> Iterator[str]:
