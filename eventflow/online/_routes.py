@@ -181,4 +181,5 @@ ROUTES: dict[str, Callable[..., Any]] = {
     "sum": _sum, "mean": _mean, "var": _var, "std": _std, "norm": _norm, 
     "linalg_vector_norm": _vector_norm, "logsumexp": _logsumexp, "special_logsumexp": _logsumexp, "softmax": _softmax,
     "log_softmax": _log_softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "dropout": _dropout,
+    "special_softmax": _softmax, "special_log_softmax": _log_softmax,
 }  # fmt: skip
