@@ -55,7 +55,7 @@ def run(
 
 
 def _peer(checkout: Path | None, python: Path | None) -> list[str] | None:
-    """The command that runs EasyTPP's half and its folder, or None where none was given; refuses what will not start."""
+    """The command that runs EasyTPP's half, and its folder; None where none was given; refuses what will not start."""
     if checkout is None:
         return None
     if not (checkout / "easy_tpp" / "model").is_dir():
@@ -88,7 +88,9 @@ def _job(data: str, folder: Path, seed: int) -> dict[str, Any]:
         raise InputError(f"bench train: dataset {data!r} has no marks; NHP needs num_marks")
     for name, events in splits.items():
         if int(events.lengths.min(initial=2)) < 2:
-            raise InputError(f"bench train: {data!r} has sequences of fewer than 2 events; EasyTPP cannot train on them")
+            raise InputError(
+                f"bench train: {data!r} has sequences of fewer than 2 events; EasyTPP cannot train on them"
+            )
         arrays |= {f"{name}_t": events.t.astype(np.float64), f"{name}_mark": events.marks["mark"]}
         arrays[f"{name}_offsets"] = events.offsets
     np.savez(folder / "data.npz", **arrays)

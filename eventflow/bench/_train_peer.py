@@ -1,4 +1,4 @@
-"""The EasyTPP half of ``eventflow bench train``: its own loader, model and training step, driven as ``_train_worker`` is.
+"""The EasyTPP half of ``eventflow bench train``: its loader, model and training step, driven as ``_train_worker`` is.
 
 Run as a script by any Python that imports torch and EasyTPP's needs (omegaconf, pandas, ...); imports no eventflow.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,15 +21,15 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     sys.path.insert(0, job["easytpp"])
     torch.set_num_threads(1)
-    from easy_tpp.torch_wrapper import TorchModelWrapper
-    from easy_tpp.utils import RunnerPhase
-
+    wrapped, phases = import_module("easy_tpp.torch_wrapper"), import_module("easy_tpp.utils").RunnerPhase
     torch.manual_seed(job["seed"])
     model = _model(job)
     _save(model, job["initial"])
     train, test = (_loader(job, split) for split in ("train", "test"))
     trainer = SimpleNamespace(gpu=-1, optimizer="adam", learning_rate=job["lr"], use_tfb=False)
-    wrapper = TorchModelWrapper(model, SimpleNamespace(model_id="NHP"), SimpleNamespace(is_training=True), trainer)
+    wrapper = wrapped.TorchModelWrapper(
+        model, SimpleNamespace(model_id="NHP"), SimpleNamespace(is_training=True), trainer
+    )
     loss, count = model.loglike_loss(next(iter(train(list(range(job["batch"]))))).values())
     (loss / count).backward()  # touches the memory, as ours did
     wrapper.opt.zero_grad()
@@ -36,7 +37,7 @@ def main() -> None:
     for line in sys.stdin:
         cpu, wall, events = time.process_time(), time.perf_counter(), 0
         for batch in train(json.loads(line)):
-            events += int(wrapper.run_batch(batch, RunnerPhase.TRAIN)[1])
+            events += int(wrapper.run_batch(batch, phases.TRAIN)[1])
         spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
         with torch.no_grad():
             parts = [model.loglike_loss(batch.values()) for batch in test(None)]
@@ -45,12 +46,10 @@ def main() -> None:
 
 
 def _model(job: dict[str, Any]) -> Any:
-    from easy_tpp.config_factory import ModelConfig
-    from easy_tpp.model import TorchNHP
-
+    parse = import_module("easy_tpp.config_factory").ModelConfig.parse_from_yaml_config
     marks = job["num_marks"]
-    return TorchNHP(
-        ModelConfig.parse_from_yaml_config(
+    return import_module("easy_tpp.model").TorchNHP(
+        parse(
             {"hidden_size": job["hidden"], "loss_integral_num_sample_per_step": job["points"], "num_event_types": marks,
              "num_event_types_pad": marks + 1, "event_pad_index": marks, "gpu": -1, "thinning": {}, "training": True}
         )
@@ -66,10 +65,8 @@ def _save(model: Any, path: str) -> None:
 
 def _loader(job: dict[str, Any], split: str) -> Any:
     """Their DataLoader over their dataset and tokenizer, in a given order of sequences (None: as they come)."""
-    from easy_tpp.config_factory.data_config import DataSpecConfig
-    from easy_tpp.preprocess.dataset import TPPDataset, get_data_loader
-    from easy_tpp.preprocess.event_tokenizer import EventTokenizer
-
+    config, loading = import_module("easy_tpp.config_factory.data_config"), import_module("easy_tpp.preprocess.dataset")
+    tokenizing = import_module("easy_tpp.preprocess.event_tokenizer")
     with np.load(job["data"]) as data:
         t, mark, offsets = (data[f"{split}_{name}"] for name in ("t", "mark", "offsets"))
     cuts = offsets[1:-1]
@@ -80,9 +77,11 @@ def _loader(job: dict[str, Any], split: str) -> Any:
         "type_seqs": [x.tolist() for x in np.split(mark, cuts)],
     }
     marks = job["num_marks"]
-    specs = DataSpecConfig(num_event_types=marks, pad_token_id=marks, padding_side="right", truncation_side="right")
-    dataset, tokenizer = TPPDataset(rows), EventTokenizer(specs)
-    return lambda order: get_data_loader(dataset, "torch", tokenizer, batch_size=job["batch"], sampler=order)
+    specs = config.DataSpecConfig(
+        num_event_types=marks, pad_token_id=marks, padding_side="right", truncation_side="right"
+    )
+    dataset, tokenizer = loading.TPPDataset(rows), tokenizing.EventTokenizer(specs)
+    return lambda order: loading.get_data_loader(dataset, "torch", tokenizer, batch_size=job["batch"], sampler=order)
 
 
 def _say(answer: dict[str, Any]) -> None:

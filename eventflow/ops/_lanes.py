@@ -21,8 +21,17 @@ from numba.extending import intrinsic, models, overload, register_model
 LANES = 16
 #: Options of every kernel. They allocate nothing, so arrays need no reference counts: passing a tuple of ten of them to
 #: an inner function would otherwise cost twenty atomic operations, more than its arithmetic.
-JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy", **({"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {})}
+JIT: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    **({"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}),
+}
 _INT = ir.IntType(32)
+
+
+def _emitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """numba's ``intrinsic``: called in kernels without its first parameter."""
+    return intrinsic(function)
 
 
 class Lanes(types.Type):
@@ -43,7 +52,7 @@ class _LanesModel(models.PrimitiveModel):
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-@intrinsic
+@_emitted
 def load(context: Any, array: Any, i: Any) -> Any:
     """The 16 elements of a C-contiguous array from flat index ``i`` on."""
     lanes = Lanes(array.dtype)
@@ -54,7 +63,7 @@ def load(context: Any, array: Any, i: Any) -> Any:
     return lanes(array, types.intp), emit
 
 
-@intrinsic
+@_emitted
 def store(context: Any, array: Any, i: Any, value: Any) -> Any:
     """Write 16 elements of a C-contiguous array from flat index ``i`` on."""
 
@@ -66,7 +75,7 @@ def store(context: Any, array: Any, i: Any, value: Any) -> Any:
     return types.void(array, types.intp, Lanes(array.dtype)), emit
 
 
-@intrinsic
+@_emitted
 def get(context: Any, array: Any, i: Any) -> Any:
     """The element of a C-contiguous array at flat index ``i``."""
 
@@ -77,7 +86,7 @@ def get(context: Any, array: Any, i: Any) -> Any:
     return array.dtype(array, types.intp), emit
 
 
-@intrinsic
+@_emitted
 def put(context: Any, array: Any, i: Any, value: Any) -> Any:
     """Write the element of a C-contiguous array at flat index ``i``."""
 
@@ -95,7 +104,7 @@ def _pointer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     return builder.bitcast(builder.gep(array.data, [values[1]]), vector.as_pointer())
 
 
-@intrinsic
+@_emitted
 def _transpose(context: Any, source: Any, starts: Any, column: Any, target: Any, i: Any, step: Any) -> Any:
     """target[i + step c + r] = source[starts[r] + column + c] for r, c in 0..15 (flat indices)."""
 
@@ -109,7 +118,7 @@ def _transpose(context: Any, source: Any, starts: Any, column: Any, target: Any,
     return types.void(source, starts, types.intp, target, types.intp, types.intp), emit
 
 
-@intrinsic
+@_emitted
 def _untranspose(context: Any, target: Any, starts: Any, column: Any, source: Any, i: Any, step: Any) -> Any:
     """target[starts[r] + column + c] = source[i + step c + r] for r, c in 0..15 (flat indices)."""
 
@@ -177,7 +186,7 @@ def _transposed(builder: Any, vectors: list[Any]) -> list[Any]:
 # -- arithmetic -------------------------------------------------------------------------------------------------------
 
 
-@intrinsic
+@_emitted
 def splat(context: Any, number: Any) -> Any:
     """Sixteen copies of a number."""
     lanes = Lanes(number)
@@ -188,7 +197,7 @@ def splat(context: Any, number: Any) -> Any:
     return lanes(number), emit
 
 
-@intrinsic
+@_emitted
 def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, rounded once; any of the three may be a plain number, not all."""
     lanes = _lanes_of(a, b, c)
@@ -202,19 +211,19 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     return lanes(*_accepted(lanes, a, b, c)), emit
 
 
-@intrinsic
+@_emitted
 def at_least(context: Any, x: Any, floor: Any) -> Any:
     """The larger of the two; NaN in ``x`` stays."""
     return _clipped("<", x, floor)
 
 
-@intrinsic
+@_emitted
 def at_most(context: Any, x: Any, ceiling: Any) -> Any:
     """The smaller of the two; NaN in ``x`` stays."""
     return _clipped(">", x, ceiling)
 
 
-@intrinsic
+@_emitted
 def where(context: Any, condition: Any, yes: Any, no: Any) -> Any:
     """``yes`` in lanes where ``condition`` (Lanes) is above zero, else ``no``."""
     lanes = condition
@@ -226,7 +235,7 @@ def where(context: Any, condition: Any, yes: Any, no: Any) -> Any:
     return lanes(condition, *_accepted(lanes, yes, no)), emit
 
 
-@intrinsic
+@_emitted
 def absolute(context: Any, x: Any) -> Any:
     """|x|, lane by lane."""
 
@@ -239,7 +248,7 @@ def absolute(context: Any, x: Any) -> Any:
     return x(x), emit
 
 
-@intrinsic
+@_emitted
 def power_of_two(context: Any, k: Any) -> Any:
     """2**k for whole k in the exponent's range: the integer is pushed into the exponent bits."""
     width, mantissa, bias = (32, 23, 127) if k.dtype is types.float32 else (64, 52, 1023)
@@ -254,7 +263,7 @@ def power_of_two(context: Any, k: Any) -> Any:
     return k(k), emit
 
 
-@intrinsic
+@_emitted
 def total(context: Any, x: Any) -> Any:
     """The sum of the sixteen lanes: halves are added four times."""
 
@@ -279,7 +288,7 @@ def _clipped(test: str, x: Any, bound: Any) -> Any:
 
 
 def _binary(name: str) -> Callable[..., Any]:
-    @intrinsic
+    @_emitted
     def operation(context: Any, a: Any, b: Any) -> Any:
         lanes = _lanes_of(a, b)
 

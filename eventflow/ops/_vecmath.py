@@ -18,7 +18,13 @@ from numba.extending import overload
 from eventflow.ops._lanes import JIT, Lanes, absolute, at_least, at_most, fma, power_of_two, splat, where
 
 _LOG2_E = 1.4426950408889634
-_EXPM1_32 = (0.0013946553928778319, 0.0083666439062791791, 0.041666280640578119, 0.16666542546084521, 0.50000000622711271)
+_EXPM1_32 = (
+    0.0013946553928778319,
+    0.0083666439062791791,
+    0.041666280640578119,
+    0.16666542546084521,
+    0.50000000622711271,
+)
 _EXPM1_64 = (
     2.5114578760541515e-8, 2.7626451117553425e-7, 2.7557227645024451e-6, 2.4801504146574455e-5, 1.9841269903343637e-4,
     1.3888888932614716e-3, 8.3333333333144653e-3, 4.1666666666572951e-2, 0.16666666666666686, 0.50000000000000056,
@@ -77,7 +83,9 @@ def _functions(dtype: type, limits: tuple[float, float, float, float], polynomia
     mantissa = 23 if dtype is np.float32 else 52
     shift, log2_e = dtype(1.5 * 2.0**mantissa), dtype(_LOG2_E)
     # log 2 in two parts; k times the first is exact
-    head, tail = (0.693359375, -2.12194440054690583e-4) if mantissa == 23 else (0.6931471803691238, 1.9082149292705877e-10)
+    head, tail = (
+        (0.693359375, -2.12194440054690583e-4) if mantissa == 23 else (0.6931471803691238, 1.9082149292705877e-10)
+    )
     part1, part2 = dtype(-head), dtype(-tail)
     expm1_poly, atanh_poly = _horner(polynomials[0], dtype), _horner(polynomials[1], dtype)
 

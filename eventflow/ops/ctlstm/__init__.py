@@ -96,6 +96,29 @@ def ctlstm_log_prob(
     return _module(backend, dt).log_prob(tuple(state), dt, mark, tuple(head), (nodes, weights))
 
 
+def ctlstm_sequence(
+    cell: tuple[Tensor, Tensor], events: tuple[Tensor, Tensor, Tensor, Tensor], state: State,
+    head: tuple[Tensor, Tensor, Tensor], rule: tuple[Any, Any], *, backend: str = "auto",
+) -> tuple[Tensor, State]:  # fmt: skip
+    """Log-densities of all events of B sequences: a scan, and :func:`ctlstm_log_prob` before each event, in one pass.
+
+    Args:
+        cell: (gates_x of each mark (J, 7H), the recurrent weight (7H, H)).
+        events: (mark (B, T) int64 in [0, K), gap before it (B, T), mask (B, T), scored (B, T)); an event that is not
+            scored changes the state and no more.
+        state: four (B, H), before the first gap.
+        head: (weight_k (K, H), bias_k (K,), log_scale (K,)).
+        rule: (nodes (M,), weights (M,)) on [0, 1].
+
+    Returns:
+        ((B, T) log-densities, 0 where not scored; four (B, H) after the last event).
+    """
+    _check_events(cell, events, state)
+    return _module(backend, events[1]).sequence(
+        tuple(cell), tuple(events), tuple(state), tuple(head), _rule(rule, events[1])
+    )
+
+
 def _module(backend: str, like: Tensor) -> Any:
     import torch
 
@@ -118,6 +141,18 @@ def _rule(rule: tuple[Any, Any], like: Tensor) -> tuple[Tensor, Tensor]:
 
     nodes, weights = (part if isinstance(part, torch.Tensor) else torch.tensor(part) for part in rule)
     return nodes.to(like), weights.to(like)
+
+
+def _check_events(cell: tuple[Tensor, Tensor], events: tuple[Tensor, ...], state: State) -> None:
+    """Raise :class:`InputError` that names the first argument of ``ctlstm_sequence`` with a wrong shape."""
+    mark, dt, mask, scored = events
+    for name, value in (("mark", mark), ("mask", mask), ("scored", scored)):
+        if value.shape != dt.shape or dt.dim() != 2:
+            raise InputError(
+                f"ctlstm_sequence: {name} is {tuple(value.shape)}, dt {tuple(dt.shape)}; expected (B, T) both"
+            )
+    gates = cell[0][:1].expand(len(dt), -1)
+    _check("ctlstm_sequence", cell[1], state, gates_x=gates, dt=dt[:, 0] if dt.shape[1] else gates[:, 0])
 
 
 def _check(name: str, weight_h: Tensor, state: State, **given: Tensor | None) -> None:

@@ -1,8 +1,8 @@
-"""The gradient of the recurrence of ``_forward``: blocks of sixteen sequences, from the last event to the first (compiled).
+"""The gradient of the recurrence of ``_forward``: from the last event to the first, block by block (compiled).
 
 The gates are kept from the forward pass; the left limits are computed again, which costs less than to keep them. The
-gradient of the recurrent weight is one matrix product over all events, left to the caller (gate gradients, and the hidden
-state before each event).
+gradient of the recurrent weight is a matrix product over all events, left to the caller (of the gate gradients, and the
+hidden state before each event).
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, splat, store,
 from eventflow.ops._vecmath import exp_decay, tanh
 from eventflow.ops.ctlstm._forward import DECAY, GAP, GATES, LIVE, OUT, RESET, TARGET, C, row_starts, step_flags
 
-# What is kept of each hidden unit, R numbers each: the gradient of the state (C to OUT); then, four each, the state before
-# the gap, what comes from above, and the state after resets; and so on. The gradient of the latter takes the last four.
-BEFORE, ABOVE, INIT, LEFT, TANH, D_CELL, D_TARGET, HIDDEN, STARTED = (i * LANES for i in (4, 8, 12, 16, 17, 18, 19, 20, 21))
+# What is kept of each hidden unit, R numbers each: the gradient of the state (C to OUT); then, four each, the state
+# before the gap, what comes from above, and the state after resets; and so on; last, four, the gradient of the latter.
+BEFORE, ABOVE, INIT, LEFT, TANH, D_CELL, D_TARGET, HIDDEN, STARTED = (
+    i * LANES for i in (4, 8, 12, 16, 17, 18, 19, 20, 21)
+)
 UNIT = 25 * LANES
 TILE = 8  # hidden units at a time in the product with the weight
 
 
-@nb.njit(cache=True, **JIT)
-def backward(given: Any, weight: Any, saved: Any, rows: Any, above: Any, out: Any, work: Any) -> None:
+@nb.njit(**JIT)
+def backward(given: Any, cell: Any, rows: Any, above: Any, out: Any, work: Any) -> None:
     """Fill ``out``.
 
     Args:
         given, rows: as in ``forward``.
-        weight: (H 7, H), the rows of each unit's gates together, columns padded with zeros to a multiple of TILE.
-        saved: acts (blocks, T, H GATES); c, target, decay, out (B, T, H) after each event; four (B, H) at the start, four
-            (B, H) after a reset.
+        cell: weight (H 7, H), the rows of each unit's gates together, columns padded with zeros to a multiple of TILE;
+            then what the forward pass kept: acts (blocks, T, H GATES); c, target, decay, out after each event, four
+            (B, T, H); four (B, H) at the start, and four (B, H) after a reset.
         above: (gradients of the states, four (B, T, H); of the last ones, four (B, H)).
         out: gradients of gates_x (B + 1, T, 7H) and dt (B + 1, T); hidden before each event (B + 1, T, H), 0 where
             there is none; gradients of the start and of the state after a reset, four (B + 1, H) each.
         work: (numbers (H, UNIT), lanes, starts) as in ``forward``; gates (H, GATES); d_hidden (H padded, R).
     """
-    acts, states, starting = saved
+    weight, acts, states, starting = cell
     read, write = rows
     numbers, lanes, starts, gates, d_hidden = work
     length, hidden = given[1].shape[1], states[0].shape[2]
@@ -45,24 +47,22 @@ def backward(given: Any, weight: Any, saved: Any, rows: Any, above: Any, out: An
         for leaf in range(4):
             from_rows(above[1][leaf], starts, hidden, numbers, leaf * LANES, UNIT)
             from_rows(starting[4 + leaf], starts, hidden, numbers, INIT + leaf * LANES, UNIT)
-        _clear(numbers, STARTED, 4, UNIT)
+        clear(numbers, STARTED, 4, UNIT)
         for t in range(length - 1, -1, -1):
             _add_from_above(above[0], read[block], t, hidden, work)
             if step_flags(given, read[block], t, (numbers, lanes, starts)):
                 _state_before(states, starting, (read[block], t), hidden, work)
-                _through_event(acts, (block * length + t) * acts.shape[2], hidden, work)
-                _through_product(weight, hidden, gates, d_hidden)
-                _through_gap(write[block], t, hidden, out[1], work)
+                place = (block * length + t) * acts.shape[2]
+                store(lanes, GAP * LANES, through_step(weight, acts, place, hidden, work))
+                for r in range(LANES):
+                    out[1][write[block, r], t] = lanes[GAP, r]
             else:
-                _clear(gates, 0, 7, GATES)
-                _clear(numbers, HIDDEN, 1, UNIT)
+                clear(gates, 0, 7, GATES)
+                clear(numbers, HIDDEN, 1, UNIT)
                 for r in range(LANES):
                     out[1][write[block, r], t] = 0.0
-            for gate in range(7):
-                row_starts(write[block], t, length, 7 * hidden, starts)
-                for r in range(LANES):
-                    starts[r] += gate * hidden
-                to_rows(out[0], starts, hidden, gates, gate * LANES, GATES)
+            row_starts(write[block], t, length, 7 * hidden, starts)
+            gates_to_rows(out[0], gates, starts)
             row_starts(write[block], t, length, hidden, starts)
             to_rows(out[2], starts, hidden, numbers, HIDDEN, UNIT)
         row_starts(write[block], 0, 1, hidden, starts)
@@ -71,8 +71,18 @@ def backward(given: Any, weight: Any, saved: Any, rows: Any, above: Any, out: An
             to_rows(out[3][4 + leaf], starts, hidden, numbers, STARTED + leaf * LANES, UNIT)
 
 
-@nb.njit(cache=True, **JIT)
-def _clear(numbers: Any, first: int, count: int, unit: int) -> None:
+@nb.njit(**JIT)
+def gates_to_rows(target: Any, gates: Any, starts: Any) -> None:
+    """Gate gradients into rows of 7H, gate by gate, from ``starts`` on."""
+    hidden = gates.shape[0]
+    for gate in range(7):
+        to_rows(target, starts, hidden, gates, gate * LANES, GATES)
+        for r in range(LANES):
+            starts[r] += hidden
+
+
+@nb.njit(**JIT)
+def clear(numbers: Any, first: int, count: int, unit: int) -> None:
     """Zeros in ``count`` places of every hidden unit, from place ``first`` on."""
     zero = splat(numbers.dtype.type(0))
     for i in range(first, numbers.size, unit):
@@ -80,7 +90,7 @@ def _clear(numbers: Any, first: int, count: int, unit: int) -> None:
             store(numbers, i + k * LANES, zero)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _add_from_above(above: Any, rows: Any, t: int, hidden: int, work: Any) -> None:
     numbers, _, starts, _, _ = work
     row_starts(rows, t, above[0].shape[1], hidden, starts)
@@ -91,12 +101,12 @@ def _add_from_above(above: Any, rows: Any, t: int, hidden: int, work: Any) -> No
             store(numbers, i + leaf, load(numbers, i + leaf) + load(numbers, i + ABOVE + leaf))
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _state_before(states: Any, starting: Any, at: Any, hidden: int, work: Any) -> None:
-    """The state before the gap of event t, as lanes, and what became of it at the event's left limit."""
+    """The state before the gap of event t, as lanes."""
     numbers, lanes, starts, _, _ = work
     rows, t = at
-    gap, reset = load(lanes, GAP * LANES), load(lanes, RESET * LANES)
+    reset = load(lanes, RESET * LANES)
     if t > 0:
         row_starts(rows, t - 1, states[0].shape[1], hidden, starts)
     else:
@@ -110,13 +120,28 @@ def _state_before(states: Any, starting: Any, at: Any, hidden: int, work: Any) -
         for leaf in (C, TARGET, DECAY, OUT):
             place = i + BEFORE + leaf
             store(numbers, place, where(reset, load(numbers, i + INIT + leaf), load(numbers, place)))
+
+
+@nb.njit(**JIT)
+def through_step(weight: Any, acts: Any, place: int, hidden: int, work: Any) -> Any:
+    """From the gradient of the state after an event (C to OUT) to that before its gap, whose state stands in BEFORE.
+
+    Leaves the gradients of the gates' arguments in ``gates``, and the hidden state before the event in HIDDEN; returns
+    the gradient of the gap.
+    """
+    numbers, lanes, _, gates, d_hidden = work
+    gap = load(lanes, GAP * LANES)
+    for i in range(0, hidden * UNIT, UNIT):
         target = load(numbers, i + BEFORE + TARGET)
         left = exp_decay(0.0 - load(numbers, i + BEFORE + DECAY) * gap)
         store(numbers, i + LEFT, left)
         store(numbers, i + TANH, tanh(fma(load(numbers, i + BEFORE + C) - target, left, target)))
+    _through_event(acts, place, hidden, work)
+    _through_product(weight, hidden, gates, d_hidden)
+    return _through_gap(hidden, work)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _through_event(acts: Any, place: int, hidden: int, work: Any) -> None:
     """From the state after the event to the gates' arguments, the cell and the target at the left limit."""
     numbers, lanes, _, gates, _ = work
@@ -139,7 +164,7 @@ def _through_event(acts: Any, place: int, hidden: int, work: Any) -> None:
         store(numbers, i + D_TARGET, d_target * f_bar)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _through_product(weight: Any, hidden: int, gates: Any, d_hidden: Any) -> None:
     """d_hidden = weight^T gates, eight hidden units at a time."""
     for m in range(0, weight.shape[1], TILE):
@@ -165,8 +190,8 @@ def _through_product(weight: Any, hidden: int, gates: Any, d_hidden: Any) -> Non
         store(d_hidden, (m + 7) * LANES, d7)
 
 
-@nb.njit(cache=True, **JIT)
-def _through_gap(rows: Any, t: int, hidden: int, d_dt: Any, work: Any) -> None:
+@nb.njit(**JIT)
+def _through_gap(hidden: int, work: Any) -> Any:
     """From the left limit to the state before the gap, and to the gap; then through a reset."""
     numbers, lanes, _, _, d_hidden = work
     gap, live, reset = load(lanes, GAP * LANES), load(lanes, LIVE * LANES), load(lanes, RESET * LANES)
@@ -185,12 +210,10 @@ def _through_gap(rows: Any, t: int, hidden: int, d_dt: Any, work: Any) -> None:
         _pass_on(numbers, i + TARGET, live, reset, load(numbers, i + D_TARGET) + (d_cell - d_c))
         _pass_on(numbers, i + DECAY, live, reset, d_rate * gap)
         _pass_on(numbers, i + OUT, live, reset, above * tanh_cell)
-    store(lanes, GAP * LANES, where(live, d_gap, 0.0))
-    for r in range(LANES):
-        d_dt[rows[r], t] = lanes[GAP, r]
+    return where(live, d_gap, 0.0)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _pass_on(numbers: Any, place: int, live: Any, reset: Any, gradient: Any) -> None:
     """The gradient of a leaf before event t; where a reset stood it belongs to the state after resets instead."""
     gradient = where(live, gradient, load(numbers, place))

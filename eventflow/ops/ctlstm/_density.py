@@ -1,8 +1,8 @@
 """Log-density of an event, or the compensator of a gap, with the gradient of each row in the same pass (compiled).
 
 A block of sixteen rows stays in the caches: for each node of the quadrature the hidden state, the K intensities, and at
-once their derivatives back to the hidden state; only the hidden states and the intensities' derivatives of all nodes are
-kept until the gradient of the head's weight has been added up.
+once their derivatives back to the hidden state; only the hidden states and the intensities' derivatives at all nodes
+are kept until the gradient of the head's weight has been added up.
 Axes as in ``_intensity``. The event itself is one more node, at the end of the gap, with a single mark per row.
 """
 
@@ -30,12 +30,12 @@ from eventflow.ops.ctlstm._intensity import (
 from eventflow.ops.ctlstm.naive import FAR_BELOW
 
 D_OUT, D_CELL, D_C, D_RATE, W_MARK = (i * LANES for i in range(7, 12))
-# slots of R numbers
-GAP, ABOVE, INTEGRAL, VALUE, BIAS, SCALE = 0, 1, 2, 3, 4, 5
-LANE_SLOTS = 6
+# Slots of R numbers. After a block, VALUE is its result and D_GAP the gradient of its gaps.
+GAP, ABOVE, INTEGRAL, VALUE, BIAS, SCALE, D_GAP, SCORED = 0, 1, 2, 3, 4, 5, 6, 7
+LANE_SLOTS = 8
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def density(given: Any, states: Any, head: Any, rule: Any, out: Any, work: Any) -> None:
     """Fill ``out`` with log lambda_mark(dt) - compensator(dt) per row, or the compensator where no marks are given.
 
@@ -46,61 +46,73 @@ def density(given: Any, states: Any, head: Any, rule: Any, out: Any, work: Any) 
         rule: nodes, weights (M,).
         out: value (N,); then, or of size 0 where no gradient is wanted: gradients of dt (N,), and of the states, four
             (N + 1, H). Those of the head are added to the sums in ``work``.
-        work: numbers, lanes, starts; hiddens (H padded, J, R) and slopes (K padded, J, R) at J >= M + 1 nodes, or J = 1
-            where no gradient is wanted, zero at the start; sums (K padded, H padded, R) for the weight and (2, K, R) for
-            bias and log scale.
+        work: see :func:`block`.
     """
-    dt, mark, _ = given
-    value, d_dt, d_states = out
-    lanes, hiddens, slopes = work[1], work[3], work[4]
-    wanted, count = d_dt.size > 0, rule[0].shape[0]
-    for first in range(0, dt.shape[0], LANES):
-        _enter(given, states, head, first, work)
-        for j in range(count):
-            _node(j, head, rule, mark.size > 0, wanted, work)
-        if mark.size > 0:
-            _event(count, (mark, first), states[0].shape[1], wanted, work)
-        else:
-            store(lanes, VALUE * LANES, load(lanes, GAP * LANES) * load(lanes, INTEGRAL * LANES))
-        for r in range(min(LANES, dt.shape[0] - first)):
-            value[first + r] = lanes[VALUE, r]
-        if wanted:
-            _add_weight(count + (1 if mark.size > 0 else 0), slopes, hiddens, work[5])
-            _leave(d_dt, d_states, first, mark.size > 0, work)
-
-
-@nb.njit(cache=True, **JIT)
-def _enter(given: Any, states: Any, head: Any, first: int, work: Any) -> None:
-    """The block's rows as lanes; nothing added up yet."""
     dt, mark, above = given
-    numbers, lanes, starts = work[0], work[1], work[2]
-    hidden, last = states[0].shape[1], dt.shape[0] - 1
-    for r in range(LANES):
-        row = min(first + r, last)
-        starts[r] = row * hidden
-        lanes[GAP, r] = dt[row]
-        lanes[ABOVE, r] = above[row] if first + r <= last else 0.0
-        lanes[INTEGRAL, r] = 0.0
-    for leaf in range(4):
-        from_rows(states[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
-    rates(load(lanes, GAP * LANES), hidden, numbers)
+    value, d_dt, d_states = out
+    numbers, lanes, starts, kinds = work[0], work[1], work[2], work[7]
+    hidden, rows = states[0].shape[1], dt.shape[0]
+    for first in range(0, rows, LANES):
+        for r in range(LANES):
+            row = min(first + r, rows - 1)
+            starts[r] = row * hidden
+            lanes[GAP, r] = dt[row]
+            lanes[ABOVE, r] = above[row] if first + r < rows else 0.0
+            kinds[r] = mark[row] if mark.size > 0 else 0
+        for leaf in range(4):
+            from_rows(states[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
+        block(head, rule, mark.size > 0, d_dt.size > 0, work)
+        for r in range(min(LANES, rows - first)):
+            value[first + r] = lanes[VALUE, r]
+            if d_dt.size > 0:
+                d_dt[first + r] = lanes[D_GAP, r]
+        if d_dt.size > 0:
+            for r in range(LANES):
+                starts[r] = min(first + r, rows) * hidden
+            to_rows(d_states[0], starts, hidden, numbers, D_C, UNIT)
+            to_rows(d_states[1], starts, hidden, numbers, D_CELL, UNIT)
+            to_rows(d_states[2], starts, hidden, numbers, D_RATE, UNIT)
+            to_rows(d_states[3], starts, hidden, numbers, D_OUT, UNIT)
+
+
+@nb.njit(**JIT)
+def block(head: Any, rule: Any, marked: bool, wanted: bool, work: Any) -> None:
+    """Sixteen rows: their values, and where ``wanted`` the gradients of their states in D_C, D_CELL (of the target),
+    D_RATE (of the decay) and D_OUT.
+
+    ``work`` is (numbers, with c, target, decay, out in the first places; lanes, with GAP and ABOVE; starts; hiddens
+    (H padded, J, R) and slopes (K padded, J, R) for J >= M + 1 nodes, or J = 1 where no gradient is wanted, zero at the
+    start; sums (K padded, H padded, R) for the head's weight and (2, K, R) for its bias and log scale; kinds (R,), the
+    marks).
+    """
+    numbers, lanes, starts, hiddens, slopes, sums, _, kinds = work
+    hidden, count = numbers.shape[0], rule[0].shape[0]
     zero = splat(numbers.dtype.type(0))
+    rates(load(lanes, GAP * LANES), hidden, numbers)
+    store(lanes, INTEGRAL * LANES, zero)
     for i in range(0, hidden * UNIT, UNIT):
         for place in (D_OUT, D_CELL, D_C, D_RATE):
             store(numbers, i + place, zero)
-    if mark.size > 0:
+    for j in range(count):
+        _node(j, head, rule, marked, wanted, work)
+    if marked:
         weight, bias, scale = head
         for r in range(LANES):
-            k = mark[min(first + r, last)]
-            starts[r] = k * weight.shape[1]
-            lanes[BIAS, r], lanes[SCALE, r] = bias[k], scale[k]
+            starts[r] = kinds[r] * weight.shape[1]
+            lanes[BIAS, r], lanes[SCALE, r] = bias[kinds[r]], scale[kinds[r]]
         from_rows(weight, starts, hidden, numbers, W_MARK, UNIT)
+        _event(count, hidden, wanted, work)
+    else:
+        store(lanes, VALUE * LANES, load(lanes, GAP * LANES) * load(lanes, INTEGRAL * LANES))
+    if wanted:
+        _add_weight(count + (1 if marked else 0), slopes, hiddens, sums)
+        _finish(marked, numbers, lanes)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _node(j: int, head: Any, rule: Any, minus: bool, wanted: bool, work: Any) -> None:
     """Node j of the quadrature: its part of the integral, and of all gradients."""
-    numbers, lanes, _, hiddens, slopes, _, sums = work
+    numbers, lanes, _, hiddens, slopes, _, sums, _ = work
     weight, bias, scale = head
     node, share = rule[0][j], rule[1][j]
     marks, hidden = scale.shape[0], numbers.shape[0]
@@ -122,7 +134,7 @@ def _node(j: int, head: Any, rule: Any, minus: bool, wanted: bool, work: Any) ->
         _back(node, j, weight, marks, work)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _mark(k: int, x: Any, lambdas: Any, factor: Any, at: Any) -> Any:
     """lambdas + the intensity of mark k, from its argument; its derivatives, times ``factor``, to where they belong."""
     scale, slopes, sums, j, wanted = at
@@ -137,7 +149,7 @@ def _mark(k: int, x: Any, lambdas: Any, factor: Any, at: Any) -> Any:
     return fma(softplus, scale[k], lambdas)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _back(node: float, j: int, weight: Any, marks: int, work: Any) -> None:
     """From the intensities of node j back to the state, four hidden units at a time."""
     numbers, slopes = work[0], work[4]
@@ -158,7 +170,7 @@ def _back(node: float, j: int, weight: Any, marks: int, work: Any) -> None:
             _add_state(d, node, (i + 3) * UNIT, numbers)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _add_state(gradient: Any, node: float, i: int, numbers: Any) -> None:
     """The gradient of the hidden unit kept at i, at a node, added to those of its state."""
     tanh_cell = load(numbers, i + TANH)
@@ -170,10 +182,10 @@ def _add_state(gradient: Any, node: float, i: int, numbers: Any) -> None:
     store(numbers, i + D_RATE, fma(through, node, load(numbers, i + D_RATE)))
 
 
-@nb.njit(cache=True, **JIT)
-def _event(j: int, marks: Any, hidden: int, wanted: bool, work: Any) -> None:
+@nb.njit(**JIT)
+def _event(j: int, hidden: int, wanted: bool, work: Any) -> None:
     """The event at the end of the gap: log lambda of its mark, less the integral; node j as far as gradients go."""
-    numbers, lanes, _, hiddens, slopes, _, _ = work
+    numbers, lanes, _, hiddens, slopes, _, sums, kinds = work
     at = j if wanted else 0
     hidden_at(1.0, at, hidden, hiddens, numbers)
     x, scale = load(lanes, BIAS * LANES), load(lanes, SCALE * LANES)
@@ -194,27 +206,24 @@ def _event(j: int, marks: Any, hidden: int, wanted: bool, work: Any) -> None:
         gradient = above * ratio / scale
         store(lanes, BIAS * LANES, gradient)
         store(lanes, SCALE * LANES, above * (1.0 - x * ratio))
-        _add_marks(j, marks, work)
+        _add_marks(j, kinds, lanes, slopes, sums)
         for i in range(0, hidden * UNIT, UNIT):
             _add_state(gradient * load(numbers, i + W_MARK), 1.0, i, numbers)
 
 
-@nb.njit(cache=True, **JIT)
-def _add_marks(j: int, marks: Any, work: Any) -> None:
+@nb.njit(**JIT)
+def _add_marks(j: int, kinds: Any, lanes: Any, slopes: Any, sums: Any) -> None:
     """The event's derivatives (in BIAS and SCALE), each to the one mark that came."""
-    _, lanes, _, _, slopes, _, sums = work
-    mark, first = marks
     zero = splat(lanes.dtype.type(0))
     for k in range(slopes.shape[0]):
         store(slopes, (k * slopes.shape[1] + j) * LANES, zero)
     for r in range(LANES):
-        k = mark[min(first + r, mark.shape[0] - 1)]
-        slopes[k, j, r] = lanes[BIAS, r]
-        sums[0, k, r] += lanes[BIAS, r]
-        sums[1, k, r] += lanes[SCALE, r]
+        slopes[kinds[r], j, r] = lanes[BIAS, r]
+        sums[0, kinds[r], r] += lanes[BIAS, r]
+        sums[1, kinds[r], r] += lanes[SCALE, r]
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _add_weight(count: int, slopes: Any, hiddens: Any, sums: Any) -> None:
     """sums[k, i] += slopes[k, j] hiddens[i, j] over the nodes j, four by four in registers."""
     steps, width = slopes.shape[1], sums.shape[1]
@@ -223,7 +232,7 @@ def _add_weight(count: int, slopes: Any, hiddens: Any, sums: Any) -> None:
             _add_tile(count, (slopes, k * steps * LANES), (hiddens, i * steps * LANES), steps, (sums, k, i))
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _add_tile(count: int, left: Any, right: Any, steps: int, target: Any) -> None:
     slopes, p = left
     hiddens, q = right
@@ -253,12 +262,12 @@ def _add_tile(count: int, left: Any, right: Any, steps: int, target: Any) -> Non
     _store_four(sums, t + 3 * row, d0, d1, d2, d3)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _four(sums: Any, i: int) -> Any:
     return load(sums, i), load(sums, i + LANES), load(sums, i + 2 * LANES), load(sums, i + 3 * LANES)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _store_four(sums: Any, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
     store(sums, i, a)
     store(sums, i + LANES, b)
@@ -266,30 +275,20 @@ def _store_four(sums: Any, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
     store(sums, i + 3 * LANES, d)
 
 
-@nb.njit(cache=True, **JIT)
-def _leave(d_dt: Any, d_states: Any, first: int, minus: bool, work: Any) -> None:
-    """The gradients of the block's gaps and states, into their rows."""
-    numbers, lanes, starts = work[0], work[1], work[2]
-    hidden, rows = numbers.shape[0], d_dt.shape[0]
+@nb.njit(**JIT)
+def _finish(minus: bool, numbers: Any, lanes: Any) -> None:
+    """From the sums over nodes to the gradients of the state and the gap."""
     gap = load(lanes, GAP * LANES)
     d_gap = load(lanes, ABOVE * LANES) * load(lanes, INTEGRAL * LANES) * (-1.0 if minus else 1.0)
-    for i in range(0, hidden * UNIT, UNIT):
+    for i in range(0, numbers.size, UNIT):
         d_rate = 0.0 - load(numbers, i + DIFFERENCE) * load(numbers, i + D_RATE)
         d_gap = fma(d_rate, load(numbers, i + DECAY), d_gap)
         store(numbers, i + D_RATE, d_rate * gap)
         store(numbers, i + D_CELL, load(numbers, i + D_CELL) - load(numbers, i + D_C))
-    store(lanes, VALUE * LANES, d_gap)
-    for r in range(LANES):
-        starts[r] = min(first + r, rows) * hidden
-        if first + r < rows:
-            d_dt[first + r] = lanes[VALUE, r]
-    to_rows(d_states[0], starts, hidden, numbers, D_C, UNIT)
-    to_rows(d_states[1], starts, hidden, numbers, D_CELL, UNIT)
-    to_rows(d_states[2], starts, hidden, numbers, D_RATE, UNIT)
-    to_rows(d_states[3], starts, hidden, numbers, D_OUT, UNIT)
+    store(lanes, D_GAP * LANES, d_gap)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def gather(sums: Any, sums_k: Any, out: Any) -> None:
     """The lanes of the head's gradients added up: weight (K, H), bias (K,), log scale (K,)."""
     d_weight, d_bias, d_scale = out

@@ -3,8 +3,9 @@
 A block holds the state of 16 sequences as lanes and runs through time; the recurrent product, the seven gates and the
 update of a hidden unit are one pass in registers. Every lane is computed by itself, in an order fixed by the source.
 
-Axes: R = 16 lanes, T events, H hidden. ``work`` is (numbers (H, UNIT), lanes (3, R), starts (R,) of rows). Sequences are named by ``rows`` = (read, write), (blocks, R) each: padding lanes read any sequence and write
-to a spare one behind the last.
+Axes: R = 16 lanes, T events, H hidden. ``work``: numbers (H, UNIT), lanes (3, R), starts (R,) of rows. Sequences are
+named by ``rows`` = (read, write), (blocks, R) each: padding lanes read any sequence and write to a spare one behind the
+last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numba as nb
 
-from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, store, to_rows, where
+from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, store, to_rows, total, where
 from eventflow.ops._vecmath import exp_decay, sigmoid, softplus_sigmoid, tanh
 
 # What is kept of each hidden unit, R numbers each, side by side.
@@ -24,38 +25,38 @@ GATES = 7 * LANES
 GAP, LIVE, RESET = 0, 1, 2
 
 
-@nb.njit(cache=True, **JIT)
-def forward(given: Any, weight: Any, states: Any, rows: Any, out: Any, acts: Any, work: Any) -> None:
+@nb.njit(**JIT)
+def forward(given: Any, cell: Any, rows: Any, out: Any, acts: Any, work: Any) -> None:
     """Fill ``out`` and ``acts``.
 
     Args:
         given: gates_x (B, T, 7H), dt (B, T), live and reset (B, T) of 1.0 and 0.0, or of size 0 where absent.
-        weight: (7H, H).
-        states: four (B, H) to start from, and four (B, H) after a reset.
+        cell: weight (7H, H); four (B, H) to start from, and four (B, H) after a reset.
         rows: (read, write).
         out: c, target, decay, out, each (B + 1, T, H); hidden before each event, likewise or of size 0.
-        acts: (blocks or 1, T or 1, H GATES) the gates; one step is overwritten by the next where nothing needs them later.
+        acts: (blocks or 1, T or 1, H GATES) the gates; a step overwrites the one before where nothing needs them later.
         work: see above.
     """
+    weight, states = cell
     read, write = rows
     blocks, steps, _ = acts.shape
     for block in range(read.shape[0]):
         start(states, read[block], given[3].size > 0, work)
         for t in range(given[1].shape[1]):
             if step_flags(given, read[block], t, work):
-                place = ((block % blocks) * steps + t % steps) * acts.shape[2]
-                _event(given[0], weight, (read[block], t), acts, place, work)
+                row_starts(read[block], t, given[1].shape[1], given[0].shape[2], work[2])
+                step_block(given[0], weight, acts, ((block % blocks) * steps + t % steps) * acts.shape[2], work)
             _leave(out, write[block], t, weight.shape[1], work)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def row_starts(rows: Any, t: int, length: int, width: int, starts: Any) -> None:
     """Flat starts of row (b, t) of a (B, T, width) array, for the block's sequences."""
     for r in range(LANES):
         starts[r] = (rows[r] * length + t) * width
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def start(states: Any, rows: Any, resets: bool, work: Any) -> None:
     """The block's first state (and the one after a reset) as lanes."""
     numbers, _, starts = work
@@ -67,7 +68,7 @@ def start(states: Any, rows: Any, resets: bool, work: Any) -> None:
             from_rows(states[4 + leaf], starts, hidden, numbers, INIT + leaf * LANES, UNIT)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def step_flags(given: Any, rows: Any, t: int, work: Any) -> bool:
     """Gaps and flags of event t as lanes; False where no sequence of the block has one."""
     _, dt, live, reset = given
@@ -82,21 +83,17 @@ def step_flags(given: Any, rows: Any, t: int, work: Any) -> bool:
     return found
 
 
-@nb.njit(cache=True, **JIT)
-def _event(gates_x: Any, weight: Any, at: Any, acts: Any, place: int, work: Any) -> None:
-    """The silence before event t, then the event."""
+@nb.njit(**JIT)
+def step_block(gates_x: Any, weight: Any, acts: Any, place: int, work: Any) -> None:
+    """The silence before an event, then the event, whose gates stand in ``gates_x`` from ``starts`` on."""
     numbers, lanes, starts = work
-    rows, t = at
     hidden = weight.shape[1]
     gap, live, reset = load(lanes, GAP * LANES), load(lanes, LIVE * LANES), load(lanes, RESET * LANES)
-    restart = False
-    for r in range(LANES):
-        restart = restart or lanes[RESET, r] > 0
+    restart = total(reset) > 0
     for gate in range(7):
-        row_starts(rows, t, gates_x.shape[1], 7 * hidden, starts)
-        for r in range(LANES):
-            starts[r] += gate * hidden
         from_rows(gates_x, starts, hidden, acts, place + gate * LANES, GATES)
+        for r in range(LANES):
+            starts[r] += hidden
     for i in range(0, hidden * UNIT, UNIT):
         if restart:
             for leaf in (C, TARGET, DECAY, OUT):
@@ -110,7 +107,7 @@ def _event(gates_x: Any, weight: Any, at: Any, acts: Any, place: int, work: Any)
         _unit(weight, i, live, acts, place + i * GATES, numbers)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _unit(weight: Any, i: int, live: Any, acts: Any, place: int, numbers: Any) -> None:
     """The seven gates of hidden unit i, and its new state."""
     hidden, at = weight.shape[1], i * UNIT
@@ -144,7 +141,7 @@ def _unit(weight: Any, i: int, live: Any, acts: Any, place: int, numbers: Any) -
     store(acts, place + 6 * LANES, slope)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _leave(out: Any, rows: Any, t: int, hidden: int, work: Any) -> None:
     """The states after event t, into their rows."""
     numbers, _, starts = work

@@ -19,7 +19,7 @@ UNIT = 13 * LANES
 MARKS = 4  # marks at a time; the head's weight is padded with zeros to a multiple
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
     """Fill ``out`` (N M + 1, K), the last row being spare.
 
@@ -51,7 +51,7 @@ def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
             to_rows(out, starts, marks, lambdas, 0, LANES)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def rates(gap: Any, hidden: int, numbers: Any) -> None:
     """DIFFERENCE := c - target; RATE := decay gap."""
     for i in range(0, hidden * UNIT, UNIT):
@@ -59,7 +59,7 @@ def rates(gap: Any, hidden: int, numbers: Any) -> None:
         store(numbers, i + RATE, load(numbers, i + DECAY) * gap)
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def hidden_at(node: float, j: int, hidden: int, hiddens: Any, numbers: Any) -> None:
     """hiddens[:, j] := the hidden state a part ``node`` of the gap ahead; LEFT and TANH on the way."""
     step, place = hiddens.shape[1] * LANES, j * LANES
@@ -72,7 +72,7 @@ def hidden_at(node: float, j: int, hidden: int, hiddens: Any, numbers: Any) -> N
         place += step
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def four_marks(k: int, weight: Any, bias: Any, j: int, hidden: int, hiddens: Any) -> Any:
     """w_k . hidden + b_k for marks k to k + 3."""
     a, b, c, d = splat(bias[k]), splat(bias[k + 1]), splat(bias[k + 2]), splat(bias[k + 3])
@@ -85,7 +85,7 @@ def four_marks(k: int, weight: Any, bias: Any, j: int, hidden: int, hiddens: Any
     return a, b, c, d
 
 
-@nb.njit(cache=True, **JIT)
+@nb.njit(**JIT)
 def _lambdas(hiddens: Any, hidden: int, head: Any, lambdas: Any) -> None:
     weight, bias, scale = head
     marks = scale.shape[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
+Sequence = tuple[Tensor, Tensor, Tensor, Tensor]
 FAR_BELOW = -60.0  # there log softplus(x) = x and softplus = its derivative, to the last bit
 
 
@@ -79,6 +80,19 @@ def log_prob(
     x = ((hidden * weight).sum(1) + bias) / log_scale.exp()
     log_softplus = torch.where(x < FAR_BELOW, x, softplus(x.clamp(min=FAR_BELOW)).log())  # else it underflows to log 0
     return log_softplus + log_scale - compensator(state, dt, head, rule)
+
+
+def sequence(
+    cell: tuple[Tensor, Tensor], events: Sequence, state: State, head: tuple[Tensor, Tensor, Tensor],
+    rule: tuple[Tensor, Tensor],
+) -> tuple[Tensor, State]:  # fmt: skip
+    """See :func:`eventflow.ops.ctlstm.ctlstm_sequence`."""
+    mark, dt, mask, scored = events
+    mark, dt, scored = torch.where(mask, mark, 0), torch.where(mask, dt, 0), scored & mask
+    after, last = scan(cell[0][mark], dt, cell[1], state, state, (None, mask))
+    before = _four(*(torch.cat([a[:, None], b], 1)[:, :-1][scored] for a, b in zip(state, after, strict=True)))
+    terms = log_prob(before, dt[scored], mark[scored], head, rule)
+    return torch.zeros_like(dt).masked_scatter(scored, terms), last
 
 
 def _pick(condition: Tensor, yes: State, no: State) -> State:

@@ -12,21 +12,25 @@ from torch.autograd.function import once_differentiable
 
 from eventflow.ops._lanes import LANES
 from eventflow.ops._trusted import row_by_row
-from eventflow.ops.ctlstm import _backward, _density, _forward, _intensity
+from eventflow.ops.ctlstm import _backward, _density, _entry, _forward, _intensity, _sequence
 
 Array = NDArray[Any]
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 Head = tuple[Tensor, Tensor, Tensor]
 Rule = tuple[Tensor, Tensor]
+Cell = tuple[Tensor, Tensor]
+Events = tuple[Tensor, Tensor, Tensor, Tensor]
+#: Events of one sequence whose gate gradients wait in the caches for the product with their hidden states.
+CHUNK = 40
 
 
 def scan(
-    gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State, start: State, flags: tuple[Tensor | None, Tensor | None]
+    gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State, init: State, flags: tuple[Tensor | None, Tensor | None]
 ) -> tuple[State, State]:  # fmt: skip
     """See :func:`eventflow.ops.ctlstm.ctlstm_scan`."""
     if dt.shape[1] == 0:
         return _four([leaf[:, None][:, :0] for leaf in state]), state
-    leaves = _Scan.apply(gates_x, dt, weight_h, flags, *state, *start)
+    leaves = _Scan.apply(gates_x, dt, weight_h, flags, *state, *init)
     return _four(leaves[:4]), _four(leaves[4:])
 
 
@@ -40,7 +44,7 @@ def step(gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State) -> tuple[T
     given = _arrays([gates_x[:, None], dt[:, None]], gates_x.dtype)
     none = _empty(0, 0, dtype=gates_x.dtype)
     states = _arrays([*state, *state], gates_x.dtype)
-    out, _ = _run((*given, none, none), *_arrays([weight_h], gates_x.dtype), states, hidden=True)
+    out, _ = _run((*given, none, none), _arrays([weight_h], gates_x.dtype)[0], states, hidden=True)
     left, *after = (torch.from_numpy(x[: len(dt), 0]) for x in (out[4], *out[:4]))
     return left, _four(after)
 
@@ -63,6 +67,15 @@ def log_prob(state: State, dt: Tensor, mark: Tensor, head: Head, rule: Rule) -> 
     return _Density.apply(dt, mark, rule, *state, *head)  # type: ignore[no-any-return]
 
 
+def sequence(cell: Cell, events: Events, state: State, head: Head, rule: Rule) -> tuple[Tensor, State]:
+    """See :func:`eventflow.ops.ctlstm.ctlstm_sequence`."""
+    mark, dt, mask, scored = events
+    if dt.shape[1] == 0:
+        return torch.zeros_like(dt), state
+    terms, *last = _Sequence.apply(*cell, dt, (mark, mask, scored), rule, *state, *head)
+    return terms, _four(last)
+
+
 def _run(given: Any, weight: Array, states: Any, *, hidden: bool = False, keep: bool = False) -> tuple[Any, Array]:
     """The forward kernel: (c, target, decay, out, hidden or empty), each with a spare row; the gates if kept."""
     batch, length, width = given[0].shape
@@ -72,7 +85,7 @@ def _run(given: Any, weight: Array, states: Any, *, hidden: bool = False, keep: 
     out += [] if hidden else [_empty(0, 0, 0, dtype=dtype)]
     acts = _empty(len(rows[0]) if keep else 1, length if keep else 1, width * LANES, dtype=dtype)
     work = _work(_forward.UNIT, size, dtype)
-    _forward.forward(given, weight, states, rows, tuple(out), acts, work)
+    _entry.scan(given, (weight, states), rows, tuple(out), acts, work)
     return out, acts
 
 
@@ -92,23 +105,21 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *above: Tensor) -> Any:
+    def backward(ctx: Any, *above: Tensor) -> Any:  # type: ignore[override]
         weight, *after = ctx.saved_tensors
         dtype, (batch, length, hidden) = weight.dtype, after[0].shape
-        given, tile = ctx.given, _backward.TILE
-        padded = _empty(7 * hidden, -(-hidden // tile) * tile, dtype=given[0].dtype)
-        padded[:, hidden:] = 0
-        by_unit = weight.detach().numpy().reshape(7, hidden, hidden).transpose(1, 0, 2)
-        padded[:, :hidden] = by_unit.reshape(7 * hidden, hidden)
+        given = ctx.given
+        padded = _by_unit(_arrays([weight], dtype)[0])
         d_gates = _empty(batch + 1, length, 7 * hidden, dtype=padded.dtype)
-        d_dt, left = _empty(batch + 1, length, dtype=padded.dtype), _empty(batch + 1, length, hidden, dtype=padded.dtype)
+        d_dt, left = (
+            _empty(batch + 1, length, dtype=padded.dtype),
+            _empty(batch + 1, length, hidden, dtype=padded.dtype),
+        )
         d_leaves = tuple(_empty(batch + 1, hidden, dtype=padded.dtype) for _ in range(8))
-        work = _work(_backward.UNIT, hidden, padded.dtype)
-        extra = _empty(hidden, _forward.GATES, dtype=padded.dtype), _empty(padded.shape[1], LANES, dtype=padded.dtype)
-        saved = (ctx.acts, _arrays(after, dtype), ctx.states)
+        cell = (padded, ctx.acts, _arrays(after, dtype), ctx.states)
         grads = _arrays(above[:4], dtype), _arrays(above[4:], dtype)
         out, rows = (d_gates, d_dt, left, d_leaves), _rows(given[2], batch)
-        _backward.backward(given, padded, saved, rows, grads, out, (*work, *extra))
+        _entry.scan_back(given, cell, rows, grads, out, _work_back(padded))
         d_weight = None
         if ctx.needs_input_grad[2]:
             gates = torch.from_numpy(d_gates[:batch]).view(-1, 7 * hidden)
@@ -129,14 +140,16 @@ class _Intensity(torch.autograd.Function):
             _empty(hidden, _intensity.UNIT, dtype=dtype), _empty(hidden, 1, LANES, dtype=dtype),
             _empty(marks, LANES, dtype=dtype), _empty(1, LANES, dtype=dtype), np.zeros(LANES, np.int64),
         )  # fmt: skip
-        _intensity.intensity(states, _arrays([u], dtype)[0], head, out, work)
+        _entry.intensity(states, _arrays([u], dtype)[0], head, out, work)
         return torch.from_numpy(out[:-1]).view(rows, queries, marks)
 
     @staticmethod
-    def backward(ctx: Any, above: Tensor) -> Any:
+    def backward(ctx: Any, above: Tensor) -> Any:  # type: ignore[override]
         from eventflow.ops.ctlstm import naive
 
-        inputs = [x.detach().requires_grad_(need) for x, need in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True)]
+        inputs = [
+            x.detach().requires_grad_(need) for x, need in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True)
+        ]
         with torch.enable_grad():
             out = naive.intensity(tuple(inputs[1:5]), inputs[0], tuple(inputs[5:]))  # type: ignore[arg-type]
         wanted = [x for x in inputs if x.requires_grad]
@@ -146,7 +159,7 @@ class _Intensity(torch.autograd.Function):
 
 class _Density(torch.autograd.Function):
     """The forward pass takes the gradient along, for an upstream gradient of 1; where the true one is the same for all
-    rows (a sum or a mean of log-likelihoods: nearly always) the backward pass only multiplies, else it runs once more."""
+    rows (a sum or a mean of log-likelihoods: nearly always) the backward pass only multiplies; else it runs again."""
 
     @staticmethod
     def forward(ctx: Any, dt: Tensor, mark: Tensor | None, rule: Rule, *parts: Tensor) -> Tensor:  # type: ignore[override]
@@ -159,7 +172,7 @@ class _Density(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, above: Tensor) -> Any:
+    def backward(ctx: Any, above: Tensor) -> Any:  # type: ignore[override]
         dt, *parts = ctx.saved_tensors
         weigh = above if ctx.mark is not None else above[dt != 0]  # a gap of 0 has no part in the head's gradient
         if weigh.numel() and bool((weigh == weigh[0]).all()):
@@ -176,24 +189,135 @@ def _density_run(given: Any, parts: Any, rule: Rule, *, wanted: bool) -> tuple[T
     dt, mark, above = given
     dtype, rows, (marks, hidden) = dt.dtype, len(dt), parts[4].shape
     states, head, nodes = _arrays(parts[:4], dtype), _head(parts[4:], dtype), len(rule[0])
-    steps = (nodes + 1) | 1 if wanted else 1  # odd: consecutive hidden units then start in different cache sets
     value, d_dt = _empty(rows, dtype=dtype), _empty(rows if wanted else 0, dtype=dtype)
     d_states = tuple(_empty(rows + 1 if wanted else 0, hidden, dtype=dtype) for _ in range(4))
-    padded = head[0].shape
-    sums = _zeros(*(padded if wanted else (0, 0)), LANES, dtype=dtype), _zeros(2, marks if wanted else 0, LANES, dtype=dtype)
-    work = (
-        *_work(_density.UNIT, hidden, dtype, lanes=_density.LANE_SLOTS), _zeros(padded[1], steps, LANES, dtype=dtype),
-        _zeros(padded[0], steps, LANES, dtype=dtype), *sums, np.zeros(LANES, np.int64),
-    )  # fmt: skip
+    work = _work_aside(head, hidden, nodes, wanted=wanted)
     marks_of = np.zeros(0, np.int64) if mark is None else mark.detach().to(torch.int64).contiguous().numpy()
     gaps, upstream = _arrays([dt, above], dtype)
-    _density.density((gaps, marks_of, upstream), states, head, _arrays(rule, dtype), (value, d_dt, d_states), work)
+    _entry.density((gaps, marks_of, upstream), states, head, _arrays(rule, dtype), (value, d_dt, d_states), work)
     if not wanted:
         return torch.from_numpy(value), []
-    d_head = _empty(marks, hidden, dtype=dtype), _empty(marks, dtype=dtype), _empty(marks, dtype=dtype)
-    _density.gather(*sums, d_head)
-    grads = [d_dt, *(x[:rows] for x in d_states), *d_head]
+    grads = [d_dt, *(x[:rows] for x in d_states), *_gathered(work, marks, hidden)]
     return torch.from_numpy(value), [torch.from_numpy(x) for x in grads]
+
+
+class _Sequence(torch.autograd.Function):
+    """As in :class:`_Density`: the head's gradient is taken along for upstream gradients of 1, and only multiplied."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, weight: Tensor, dt: Tensor, events: Any, rule: Rule, *parts: Tensor) -> Any:  # type: ignore[override]
+        ctx.given = (table, weight, dt, events, rule, parts)
+        ctx.wanted = any(ctx.needs_input_grad)
+        terms, last, ctx.kept = _sequence_run(ctx.given, None, wanted=ctx.wanted)
+        ctx.save_for_backward(table, weight, dt, *parts)
+        return (terms, *last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor, *last: Tensor) -> Any:  # type: ignore[override]
+        _ = ctx.saved_tensors  # raises where an input was changed in the meantime
+        kept, counted = ctx.kept, above[ctx.kept["counts"]]
+        factor = counted[:1] if len(counted) else above.new_zeros(1)
+        if bool((counted == factor).all()):
+            d_head = [x * factor for x in kept["head"]]
+        else:
+            kept = _sequence_run(ctx.given, above, wanted=True)[2]
+            d_head, above = kept["head"], torch.ones_like(above)
+        d_table, d_weight, d_dt, d_start = _sequence_back(ctx.given, kept, above, last)
+        return (d_table, d_weight, d_dt, None, None, *d_start, *d_head)
+
+
+def _sequence_run(given: Any, above: Tensor | None, *, wanted: bool) -> tuple[Tensor, list[Tensor], dict[str, Any]]:
+    """(log-densities, last states, what the way back needs)."""
+    table, weight, dt, (mark, mask, scored), rule, parts = given
+    dtype, (batch, length), hidden = dt.dtype, dt.shape, weight.shape[1]
+    head, counts = _head(parts[4:], dtype), mask & scored
+    gaps, upstream = _arrays([dt, torch.ones_like(dt) if above is None else above], dtype)
+    inputs = (
+        mark.detach().to(torch.int64).contiguous().numpy(),
+        gaps,
+        _flag(mask, dtype),
+        _flag(counts, dtype),
+        upstream,
+    )
+    tables, weights, *start = _arrays([table, weight, *parts[:4]], dtype)
+    rows = _rows(inputs[2], batch)
+    blocks, steps = (len(rows[0]), length) if wanted else (0, 0)
+    saved = (
+        _empty(max(blocks, 1), max(steps, 1), hidden * _forward.GATES, dtype=dtype),
+        _empty(blocks, steps, hidden * _sequence.LEAVES, dtype=dtype),
+        _empty(blocks, steps, hidden * _sequence.LEAVES + LANES, dtype=dtype),
+    )
+    terms, last = (
+        _empty(batch + 1, length, dtype=dtype),
+        tuple(_empty(batch + 1, hidden, dtype=dtype) for _ in range(4)),
+    )
+    aside = _work_aside(head, hidden, len(rule[0]), wanted=wanted)
+    cell, law = (tables, weights, (*start, *start)), (head, _arrays(rule, dtype))
+    _entry.sequence(inputs, cell, law, rows, (terms, last, saved), (_work(_forward.UNIT, hidden, dtype), aside))
+    d_head = _gathered(aside, parts[4].shape[0], hidden) if wanted else []
+    kept = {"inputs": inputs, "rows": rows, "saved": saved, "aside": aside, "counts": counts}
+    kept["head"] = [torch.from_numpy(x) for x in d_head]
+    return torch.from_numpy(terms[:batch]), [torch.from_numpy(x[:batch]) for x in last], kept
+
+
+def _sequence_back(
+    given: Any, kept: dict[str, Any], above: Tensor, last: Any
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Gradients of the table, the weight, the gaps and the first states: block by block, some events at a time."""
+    table, weight, dt, *_ = given
+    dtype, (batch, length), hidden = dt.dtype, dt.shape, weight.shape[1]
+    padded, (read, write) = _by_unit(_arrays([weight], dtype)[0]), kept["rows"]
+    chunk = -(-length // -(-length // CHUNK))
+    gates = torch.empty(chunk * LANES, 7 * hidden, dtype=dtype)
+    left, d_weight = torch.empty(chunk * LANES, hidden, dtype=dtype), torch.zeros(7 * hidden, hidden, dtype=dtype)
+    d_dt, d_table = _empty(batch + 1, length, dtype=dtype), _zeros(*table.shape, dtype=dtype)
+    d_start = tuple(_empty(batch + 1, hidden, dtype=dtype) for _ in range(4))
+    out, work = (d_dt, d_table, d_start, gates.numpy(), left.numpy()), (_work_back(padded), kept["aside"])
+    grads = _arrays([above], dtype)[0], _arrays(last, dtype)
+    for b in range(len(read)):
+        for end in range(length, 0, -chunk):
+            first = max(end - chunk, 0)
+            at = (read[b], write[b], b, first, end)
+            _entry.sequence_back(kept["inputs"], (padded, kept["saved"]), grads, at, out, work)
+            count = (end - first) * LANES
+            d_weight.addmm_(gates[:count].t(), left[:count])
+    starts = [torch.from_numpy(x[:batch]) for x in d_start]
+    return torch.from_numpy(d_table), d_weight, torch.from_numpy(d_dt[:batch]), starts
+
+
+def _by_unit(weight: Array) -> Array:
+    """(7H, H) -> (H 7, H padded): the rows of each hidden unit's gates together."""
+    hidden = weight.shape[1]
+    padded = _zeros(7 * hidden, -(-hidden // _backward.TILE) * _backward.TILE, dtype=weight.dtype)
+    padded[:, :hidden] = weight.reshape(7, hidden, hidden).transpose(1, 0, 2).reshape(7 * hidden, hidden)
+    return padded
+
+
+def _work_back(padded: Array) -> tuple[Array, ...]:
+    hidden, dtype = len(padded) // 7, padded.dtype
+    extra = _empty(hidden, _forward.GATES, dtype=dtype), _empty(padded.shape[1], LANES, dtype=dtype)
+    return (*_work(_backward.UNIT, hidden, dtype), *extra)
+
+
+def _work_aside(head: tuple[Array, Array, Array], hidden: int, nodes: int, *, wanted: bool) -> tuple[Array, ...]:
+    (k, h), marks, dtype = head[0].shape, len(head[2]), head[0].dtype
+    steps = (nodes + 1) | 1 if wanted else 1  # odd: consecutive hidden units then start in different cache sets
+    hiddens, slopes = _zeros(h, steps, LANES, dtype=dtype), _zeros(k, steps, LANES, dtype=dtype)
+    sums = (
+        _zeros(*((k, h) if wanted else (0, 0)), LANES, dtype=dtype),
+        _zeros(2, marks if wanted else 0, LANES, dtype=dtype),
+    )
+    work = _work(_density.UNIT, hidden, dtype, lanes=_density.LANE_SLOTS)
+    return (*work, hiddens, slopes, *sums, np.zeros(LANES, np.int64))
+
+
+def _gathered(work: tuple[Array, ...], marks: int, hidden: int) -> tuple[Array, Array, Array]:
+    """The gradients of the head that stand in the lanes of the work arrays."""
+    dtype = work[0].dtype
+    d_head = _empty(marks, hidden, dtype=dtype), _empty(marks, dtype=dtype), _empty(marks, dtype=dtype)
+    _entry.gather(work[5], work[6], d_head)
+    return d_head
 
 
 def _head(parts: Any, dtype: torch.dtype) -> tuple[Array, Array, Array]:

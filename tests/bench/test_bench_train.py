@@ -1,0 +1,57 @@
+"""`eventflow bench train`: a short run of our half, the report, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from eventflow.bench import _train
+from eventflow.errors import InputError
+
+
+def test_ours_alone_learns_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _train.run(out=tmp_path, data="hawkes", epochs=2)
+    report = json.loads((tmp_path / "train.json").read_text())
+    assert report["hidden"] == 64 and set(report["results"]) == set(_train.ALLOCATORS)
+    for result in report["results"].values():
+        (name,) = result
+        first, second = result[name]["epochs"]
+        assert second["test"] > first["test"] and math.isfinite(first["test"])
+        assert first["events"] == second["events"] > 0 and _train.speed(result[name]) > 0
+    default, keeping = (next(iter(result.values()))["epochs"] for result in report["results"].values())
+    assert [e["test"] for e in default] == [e["test"] for e in keeping]  # the allocator changes no number
+    assert "git clone" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+
+
+def test_a_folder_that_is_no_easytpp_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no easy_tpp/model in it"):
+        _train.run(easytpp=tmp_path)
+
+
+def test_a_python_that_cannot_run_easytpp_is_refused_with_its_reason(tmp_path: Path) -> None:
+    package = tmp_path / "easy_tpp"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("import module_nobody_has\n")
+    with pytest.raises(InputError, match="module_nobody_has"):
+        _train.run(easytpp=tmp_path)
+    with pytest.raises(InputError, match="--easytpp-python /no/such/python"):
+        _train.run(easytpp=tmp_path, easytpp_python=Path("/no/such/python"))
+
+
+def test_no_epochs_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        _train.run(epochs=0)
+
+
+@pytest.mark.peer
+def test_both_learn_the_same_from_the_same_start(tmp_path: Path) -> None:
+    peer = pytest.importorskip("easy_tpp", reason="EasyTPP is not importable")
+    _train.run(out=tmp_path, data="hawkes", epochs=2, easytpp=Path(peer.__file__).parents[1])
+    result = json.loads((tmp_path / "train.json").read_text())["results"]["default"]
+    for ours, theirs in zip(result[_train.OURS]["epochs"], result[_train.PEER]["epochs"], strict=True):
+        assert ours["events"] == theirs["events"]
+        assert ours["test"] == pytest.approx(theirs["test"], abs=0.02)  # they train on a biased integral
