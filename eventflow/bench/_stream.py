@@ -188,7 +188,7 @@ def _show(rows: list[Row], size: int) -> None:
     base = rows[0].seconds
     for row in rows:
         table.add_row(
-            row.name, f"{1 / row.seconds:,.0f}", f"{base / row.seconds:.1f}x",
+            row.name, f"{1 / row.seconds:,.0f}", f"{base / row.seconds:.2g}x",
             f"{1e3 * row.p50:.2f}", f"{1e3 * row.p99:.2f}",
         )  # fmt: skip
     console = Console()

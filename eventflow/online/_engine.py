@@ -198,17 +198,20 @@ class Engine:
         if self._numbered:
             first = self.counters.events_out
             columns.insert(0, range(first, first + len(ready.t)))
-        broken = torch.zeros(len(ready.t), dtype=torch.bool)
+        broken: set[int] = set()
         for name, values in answers.items():
             texts = _texts(values, ready.t if name == "next_t" else None)
             unscored = ready.unscored if name == "nll" else []
-            wrong = ~values.isfinite().reshape(len(ready.t), -1).all(1)
-            for row in wrong.nonzero()[:, 0].tolist() + unscored:
+            finite = values.isfinite()
+            if not finite.all():
+                wrong = (~finite.reshape(len(ready.t), -1).all(1)).nonzero()[:, 0].tolist()
+                broken.update(set(wrong).difference(unscored))
+                for row in wrong:
+                    texts[row] = "null"
+            for row in unscored:
                 texts[row] = "null"
-            wrong[unscored] = False
-            broken |= wrong
             columns.append(texts)
-        self.counters.nonfinite += int(broken.sum())
+        self.counters.nonfinite += len(broken)
         template = self._template
         return [template % row for row in zip(*columns, strict=True)]
 
@@ -241,6 +244,8 @@ class Engine:
 
 def waves(slots: list[int]) -> tuple[Any, list[tuple[int, int]]]:
     """(order, edges): rows reordered so that ``order[a:b]`` has each slot at most once, in the rows' order per slot."""
+    if len(slots) == 1:
+        return np.zeros(1, dtype=np.int64), [(0, 1)]
     seen: dict[int, int] = {}
     wave = np.empty(len(slots), dtype=np.int64)
     for row, slot in enumerate(slots):

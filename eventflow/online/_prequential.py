@@ -82,6 +82,11 @@ class Progress(NamedTuple):
     t: float
     values: dict[str, float]
 
+    @classmethod
+    def of(cls, scored: int, t: float, metrics: Mapping[str, Metric]) -> Progress:
+        """The metrics as they stand."""
+        return cls(scored, t, {name: metric.get() for name, metric in metrics.items()})
+
 
 class Mean:
     """The mean of ``loss(event, forecast)`` over all cases for which it is not None; NaN before the first."""
@@ -161,11 +166,11 @@ def prequential(
             side.learn(settled, before)
             scored += 1
             if scored % every == 0:
-                yield Progress(scored, log.t[settled], {name: metric.get() for name, metric in scores.items()})
+                yield Progress.of(scored, log.t[settled], scores)
         if row is not None:
             ahead[log.slot[row]] = side.forecast(row)
     if scored % every or not scored:
-        yield Progress(scored, log.t[-1] if log.t else math.nan, {name: m.get() for name, m in scores.items()})
+        yield Progress.of(scored, log.t[-1] if log.t else math.nan, scores)
 
 
 class _Log:
