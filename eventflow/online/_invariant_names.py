@@ -31,7 +31,7 @@ STRUCTURAL = _names("""
     __and__ __or__ __xor__ __iand__ __ior__ __ixor__
     __invert__ __rand__ __ror__ __rxor__ any all argmax argmin max min amax amin aminmax maximum
     minimum fmax fmin sort argsort topk kthvalue median searchsorted bucketize unique unique_consecutive count_nonzero
-    cummax cummin bincount
+    cummax cummin
 """)
 
 #: Correctly rounded by IEEE 754, so that vector and scalar code agree; and cumsum, which torch does one after another.

@@ -48,6 +48,10 @@ class StateTable:
                 raise InputError(
                     f"{type(operator).__name__}.init(1) has a leaf of shape {tuple(leaf.shape)}; expected (1, ...)"
                 )
+            if leaf.device.type != "cpu":
+                raise InputError(
+                    f"{type(operator).__name__} is on {leaf.device}; it runs live on the CPU. Write: .cpu()"
+                )
         self._name = type(operator).__name__
         self._blanks = [leaf.clone() for leaf in leaves]
         self._leaves = [leaf[:0].clone() for leaf in leaves]

@@ -246,6 +246,18 @@ def test_a_state_that_grows_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "shape, device, word", [((2, 3), "cpu", r"expected \(1, ...\)"), ((1, 3), "meta", "on the CPU")]
+)
+def test_a_state_that_no_table_can_hold_is_refused(shape: tuple[int, ...], device: str, word: str) -> None:
+    class Odd(Counting):
+        def init(self, batch: int) -> Any:
+            return (torch.zeros(*shape, device=device),)
+
+    with pytest.raises(InputError, match=word):
+        _feed([], operator=Odd())
+
+
+@pytest.mark.parametrize(
     "options, word",
     [
         ({"start": None}, "--start 0"),
