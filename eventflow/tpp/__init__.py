@@ -37,6 +37,7 @@ from eventflow.tpp._residuals import time_rescaling_residuals as time_rescaling_
 from eventflow.tpp._simulated import Truth as Truth
 from eventflow.tpp._simulated import data_simulate as data_simulate
 from eventflow.tpp._simulated import truth as truth
+from eventflow.tpp.models._attnhp import AttNHP as AttNHP
 from eventflow.tpp.models._hawkes import Hawkes as Hawkes
 from eventflow.tpp.models._history import HistoryProcess as HistoryProcess
 from eventflow.tpp.models._history import HistoryState as HistoryState

@@ -187,14 +187,8 @@ class PointProcess(Recorded, nn.Module):
         """
         if compat not in (None, "easytpp"):
             raise InputError(f"log_prob(compat={compat!r}): {did_you_mean(str(compat), ['easytpp'])}")
-        parts = []
-        for batch in self._batches(events):
-            if compat == "easytpp":
-                parts.append(self._easytpp_log_prob(batch))
-            else:
-                left, last = self.left_states(batch)
-                parts.append(self._event_terms(left, batch).sum(1) - self._compensator(last, self._gaps(batch.tail)))
-        return torch.cat(parts)
+        score = self._exact_log_prob if compat is None else self._easytpp_log_prob
+        return torch.cat([score(batch) for batch in self._batches(events)])
 
     def event_log_prob(self, batch: PaddedBatch) -> Tensor:
         """(B, T) log-density of each event given its past; 0 where it is not scored."""
@@ -215,6 +209,10 @@ class PointProcess(Recorded, nn.Module):
         rule = linspace_mean(self.easytpp_points) if easytpp else None
         terms = self._log_density(state, mark, u, rule) - math.log(self.time_scale)
         return torch.zeros_like(scored.flatten(), dtype=terms.dtype).index_copy(0, rows, terms).view(scored.shape)
+
+    def _exact_log_prob(self, batch: PaddedBatch) -> Tensor:
+        left, last = self.left_states(batch)
+        return self._event_terms(left, batch).sum(1) - self._compensator(last, self._gaps(batch.tail))
 
     def _easytpp_log_prob(self, batch: PaddedBatch) -> Tensor:
         return self._event_terms(self.left_states(batch)[0], batch, easytpp=True).sum(1)

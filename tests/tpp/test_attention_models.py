@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema, pad
-from eventflow.nn import map_state
+from eventflow.nn import map_state, state_leaves
 from eventflow.testing import check_batch_invariant, check_point_process
-from eventflow.tpp import SAHP, THP, PointProcess
+from eventflow.tpp import SAHP, THP, AttNHP, PointProcess
 
-MODELS: dict[str, Callable[..., PointProcess]] = {"sahp": SAHP, "thp": THP}
+MODELS: dict[str, Callable[..., PointProcess]] = {"sahp": SAHP, "thp": THP, "attnhp": AttNHP}
+TRANSFORMERS = ("sahp", "thp")
 
 
 def make(name: str, **options: Any) -> PointProcess:
@@ -35,8 +37,14 @@ def sequences(lengths: tuple[int, ...] = (9, 0, 4, 13), marks: int = 3) -> Event
     return Events.from_sequences(parts, span=(0.0, 20.0), schema=Schema(num_marks=marks))
 
 
-@pytest.mark.parametrize("options", [{"window": 3}, {}, {"compat": "easytpp"}], ids=str)
-@pytest.mark.parametrize("name", MODELS)
+LAWS: list[tuple[str, dict[str, Any]]] = [
+    *((name, options) for name in TRANSFORMERS for options in ({"window": 3}, {}, {"compat": "easytpp"})),
+    ("attnhp", {"window": 3}),
+    ("attnhp", {"window": 16, "mark_queries": True, "layers": 1, "heads": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), LAWS, ids=str)
 def test_every_law(name: str, options: dict[str, Any]) -> None:
     check_point_process(make(name, quadrature=30, **options))
 
@@ -54,7 +62,7 @@ def test_encoded_states_go_on_as_live_ones(name: str) -> None:
             seen, state = process.step(state, batch.mark[row : row + 1, j], batch.dt[row : row + 1, j])
             torch.testing.assert_close(seen, whole[row : row + 1, j])
         padded = map_state(lambda leaf: leaf[2, [3, 12]], states)
-        for leaf in (padded.h, padded.clock):
+        for leaf in state_leaves(padded):
             torch.testing.assert_close(leaf[0], leaf[1], rtol=0, atol=0)
 
 
@@ -63,7 +71,8 @@ def test_a_window_forgets_and_a_long_one_does_not(name: str) -> None:
     events = sequences((12,))
     changed = Events.of(events.t, mark=np.r_[(events.marks["mark"][:1] + 1) % 3, events.marks["mark"][1:]],
                         span=(0.0, 20.0), schema=events.schema)  # fmt: skip
-    for window, layers, reach in ((3, 1, 3), (3, 2, 5), (64, 2, 12)):
+    deep = 6 if name == "attnhp" else 5  # an event of AttNHP attends to those before it, not to itself
+    for window, layers, reach in ((3, 1, 3), (3, 2, deep), (64, 2, 12)):
         process = make(name, window=window, layers=layers).double()
         with torch.no_grad():
             one, two = (process.event_log_prob(pad(e, dtype=torch.float64))[0] for e in (events, changed))
@@ -78,7 +87,7 @@ def test_no_number_depends_on_the_window_beyond_the_sequence(name: str) -> None:
     torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_states_without_queues_say_so(name: str) -> None:
     process, batch = make(name), pad(sequences())
     _, last = process.left_states(batch)
@@ -91,7 +100,7 @@ def test_rows_are_the_same_in_any_batch(name: str) -> None:
     check_batch_invariant(make(name, window=5).double().eval())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_long_stream_in_float32_keeps_its_phase(name: str) -> None:
     """After ten million gaps the encoding is still right: the clock is float64, whatever the model is."""
     process = make(name, window=4)
@@ -109,7 +118,7 @@ def test_a_long_stream_in_float32_keeps_its_phase(name: str) -> None:
         torch.testing.assert_close(again, single, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_wrong_arguments(name: str) -> None:
     with pytest.raises(InputError, match="did you mean 'easytpp'"):
         MODELS[name](3, compat="easytp")
@@ -117,3 +126,54 @@ def test_wrong_arguments(name: str) -> None:
         MODELS[name](3, layers=0)
     with pytest.raises(InputError, match="heads=5"):
         MODELS[name](3, heads=5)
+
+
+def test_wrong_arguments_of_attnhp() -> None:
+    with pytest.raises(InputError, match=r"window=0\): expected at least 1 of each"):
+        AttNHP(3, window=0)
+
+
+@pytest.mark.parametrize("mark_queries", [False, True])
+def test_attnhp_is_its_equations(mark_queries: bool) -> None:
+    """Event by event, head by head, with loops: equations of the docstring, 1 in the denominator, no self-attention."""
+    process = AttNHP(3, hidden_size=4, layers=2, heads=2, mark_queries=mark_queries, time_scale=2.0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in process.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.5)
+    process = process.double()
+    events = sequences((7,))
+    past = [(3, 0.0), *zip(events.marks["mark"].tolist(), (events.t / 2.0).tolist(), strict=True)]
+
+    def z(time: float) -> torch.Tensor:
+        return torch.tensor([f(time * w) for w in (1.0, 0.01) for f in (math.sin, math.cos)], dtype=torch.float64)
+
+    def embed(h: torch.Tensor, time: float, before: list[tuple[int, float]], head: int) -> list[torch.Tensor]:
+        """h^0, h^1, h^2 of what is embedded at a time, after the events before."""
+        towers = [embed(process.embedding.weight[m], t, before[:j], head) for j, (m, t) in enumerate(before)]
+        out = [h]
+        for layer in range(2):
+
+            def linear(x: torch.Tensor, at: float, k: int, layer: int = layer) -> torch.Tensor:
+                part = slice(4 * k, 4 * k + 4)
+                whole = torch.cat([z(at), x]) @ process.weight[layer, head, :, part]
+                return whole + process.bias[layer, head, part]
+
+            query = linear(out[-1], time, 0)
+            top, bottom = torch.zeros(4, dtype=torch.float64), torch.ones((), dtype=torch.float64)
+            for tower, (_, at) in zip(towers, before, strict=True):
+                f = torch.exp(query @ linear(tower[layer], at, 1) / 2.0)
+                top, bottom = top + f * linear(tower[layer], at, 2), bottom + f
+            out.append(out[-1] + torch.tanh(top / bottom))
+        return out
+
+    time = past[-1][1] + 0.35
+    with torch.no_grad():
+        tokens = process.embedding.weight[:3] if process.query is None else process.query.expand(3, -1)
+        expected = []
+        for k in range(3):
+            h = torch.cat([embed(tokens[k], time, past, head)[-1] for head in range(2)])
+            expected.append(process.head(h)[k] / 2.0)
+        state = process.left_states(pad(events, dtype=torch.float64))[1]
+        seen = process.intensity(state, torch.tensor([0.7], dtype=torch.float64))[0]
+    torch.testing.assert_close(seen, torch.stack(expected))
