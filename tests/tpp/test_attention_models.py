@@ -40,11 +40,11 @@ def sequences(lengths: tuple[int, ...] = (9, 0, 4, 13), marks: int = 3) -> Event
 LAWS: list[tuple[str, dict[str, Any]]] = [
     *((name, options) for name in TRANSFORMERS for options in ({"window": 3}, {}, {"compat": "easytpp"})),
     ("attnhp", {"window": 3}),
-    ("attnhp", {"window": 16, "mark_queries": True, "layers": 1, "heads": 1}),
 ]
+SLOW = pytest.param("attnhp", {"window": 16, "mark_queries": True, "layers": 1, "heads": 1}, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "options"), LAWS, ids=str)
+@pytest.mark.parametrize(("name", "options"), [*LAWS, SLOW], ids=str)
 def test_every_law(name: str, options: dict[str, Any]) -> None:
     check_point_process(make(name, quadrature=30, **options))
 
