@@ -12,17 +12,18 @@ from typing import Any
 
 import numba as nb
 
+from eventflow.ops import _lanes, _vecmath
 from eventflow.ops._lanes import JIT
-from eventflow.ops.ctlstm import _backward, _density, _forward, _intensity, _sequence
+from eventflow.ops.ctlstm import _backward, _density, _forward, _intensity, _sequence, naive
 
-_SOURCES = [*Path(__file__).parent.glob("_*.py"), *Path(__file__).parents[1].glob("_*.py")]
+_SOURCES = (_lanes, _vecmath, _backward, _density, _forward, _intensity, _sequence, naive)
 
 
 def _fingerprint() -> int:
     """Of every source the kernels may be made of."""
     value = 0
-    for path in sorted(_SOURCES):
-        value = zlib.crc32(path.read_bytes(), value)
+    for module in _SOURCES:
+        value = zlib.crc32(Path(str(module.__file__)).read_bytes(), value)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from eventflow.ops._lanes import LANES
 from eventflow.ops._trusted import row_by_row
-from eventflow.ops.ctlstm import _backward, _density, _entry, _forward, _intensity, _sequence
+from eventflow.ops.ctlstm import _entry, _forward, _intensity, _sequence
+from eventflow.ops.ctlstm import _memory as memory
 
 Array = NDArray[Any]
 State = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -22,6 +24,7 @@ Cell = tuple[Tensor, Tensor]
 Events = tuple[Tensor, Tensor, Tensor, Tensor]
 #: Events of one sequence whose gate gradients wait in the caches for the product with their hidden states.
 CHUNK = 40
+_NO_MARKS = np.zeros(0, np.int64)
 
 
 def scan(
@@ -41,11 +44,11 @@ def step(gates_x: Tensor, dt: Tensor, weight_h: Tensor, state: State) -> tuple[T
         from eventflow.ops.ctlstm import naive
 
         return naive.step(gates_x, dt, weight_h, state)
-    given = _arrays([gates_x[:, None], dt[:, None]], gates_x.dtype)
-    none = _empty(0, 0, dtype=gates_x.dtype)
-    states = _arrays([*state, *state], gates_x.dtype)
-    out, _ = _run((*given, none, none), _arrays([weight_h], gates_x.dtype)[0], states, hidden=True)
-    left, *after = (torch.from_numpy(x[: len(dt), 0]) for x in (out[4], *out[:4]))
+    dtype = gates_x.dtype
+    none = memory.flag(None, dtype)
+    gates, dts, weight, *states = memory.arrays([gates_x[:, None], dt[:, None], weight_h, *state], dtype)
+    out, _ = _run((gates, dts, none, none), (weight, (*states, *states)), dtype, hidden=True)
+    left, *after = (x[: len(dt), 0] for x in (out[4], *out[:4]))
     return left, _four(after)
 
 
@@ -76,16 +79,18 @@ def sequence(cell: Cell, events: Events, state: State, head: Head, rule: Rule) -
     return terms, _four(last)
 
 
-def _run(given: Any, weight: Array, states: Any, *, hidden: bool = False, keep: bool = False) -> tuple[Any, Array]:
+def _run(
+    given: Any, cell: Any, dtype: torch.dtype, *, hidden: bool = False, keep: bool = False
+) -> tuple[list[Tensor], Array]:
     """The forward kernel: (c, target, decay, out, hidden or empty), each with a spare row; the gates if kept."""
     batch, length, width = given[0].shape
-    dtype, size = given[0].dtype, width // 7
-    rows = _rows(given[2], batch)
-    out = [_empty(batch + 1, length, size, dtype=dtype) for _ in range(4 + hidden)]
-    out += [] if hidden else [_empty(0, 0, 0, dtype=dtype)]
-    acts = _empty(len(rows[0]) if keep else 1, length if keep else 1, width * LANES, dtype=dtype)
-    work = _work(_forward.UNIT, size, dtype)
-    _entry.scan(given, (weight, states), rows, tuple(out), acts, work)
+    rows, size = memory.rows_of(given[2], batch), width // 7
+    out = [torch.empty(batch + 1, length, size, dtype=dtype) for _ in range(4)]
+    out.append(torch.empty(batch + 1, length, size, dtype=dtype) if hidden else torch.empty(0, 0, 0, dtype=dtype))
+    shape = (len(rows[0]), length) if keep else (1, 1)
+    make = memory.empty if keep else partial(memory.scratch, "gates")
+    acts = make(*shape, width * LANES, dtype=dtype)
+    _entry.scan(given, cell, rows, tuple(x.numpy() for x in out), acts, memory.work_ahead(size, dtype))
     return out, acts
 
 
@@ -93,13 +98,13 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates_x: Tensor, dt: Tensor, weight: Tensor, flags: Any, *leaves: Tensor) -> Any:  # type: ignore[override]
         dtype = gates_x.dtype
-        given = (*_arrays([gates_x, dt], dtype), _flag(flags[1], dtype), _flag(flags[0], dtype))
-        weights, states = _arrays([weight], dtype)[0], _arrays(leaves, dtype)
+        given = (*memory.arrays([gates_x, dt], dtype), memory.flag(flags[1], dtype), memory.flag(flags[0], dtype))
+        weights, *states = memory.arrays([weight, *leaves], dtype)
         ctx.keep = any(ctx.needs_input_grad)
-        out, acts = _run(given, weights, states, keep=ctx.keep)
-        after = [torch.from_numpy(x[: len(dt)]) for x in out[:4]]
+        out, acts = _run(given, (weights, tuple(states)), dtype, keep=ctx.keep)
+        after = [x[: len(dt)] for x in out[:4]]
         if ctx.keep:
-            ctx.given, ctx.states, ctx.acts = given, states, acts
+            ctx.given, ctx.states, ctx.acts = given, tuple(states), acts
             ctx.save_for_backward(weight, *after)
         return (*after, *(leaf[:, -1].clone() for leaf in after))
 
@@ -107,25 +112,16 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> Any:  # type: ignore[override]
         weight, *after = ctx.saved_tensors
-        dtype, (batch, length, hidden) = weight.dtype, after[0].shape
-        given = ctx.given
-        padded = _by_unit(_arrays([weight], dtype)[0])
-        d_gates = _empty(batch + 1, length, 7 * hidden, dtype=padded.dtype)
-        d_dt, left = (
-            _empty(batch + 1, length, dtype=padded.dtype),
-            _empty(batch + 1, length, hidden, dtype=padded.dtype),
-        )
-        d_leaves = tuple(_empty(batch + 1, hidden, dtype=padded.dtype) for _ in range(8))
-        cell = (padded, ctx.acts, _arrays(after, dtype), ctx.states)
-        grads = _arrays(above[:4], dtype), _arrays(above[4:], dtype)
-        out, rows = (d_gates, d_dt, left, d_leaves), _rows(given[2], batch)
-        _entry.scan_back(given, cell, rows, grads, out, _work_back(padded))
-        d_weight = None
-        if ctx.needs_input_grad[2]:
-            gates = torch.from_numpy(d_gates[:batch]).view(-1, 7 * hidden)
-            d_weight = gates.t() @ torch.from_numpy(left[:batch]).view(-1, hidden)
-        rest = (torch.from_numpy(x[:batch]) for x in (d_gates, d_dt, *d_leaves))
-        d_x, d_gap, *d_states = rest
+        dtype, (batch, length, hidden) = after[0].dtype, after[0].shape
+        sizes = [(length, 7 * hidden), (length,), (length, hidden), *[(hidden,)] * 8]
+        out = [torch.empty(batch + 1, *size, dtype=dtype) for size in sizes]
+        d_gates, d_dt, left, *d_leaves = (x.numpy() for x in out)
+        cell = (memory.by_unit(weight.to(dtype)), ctx.acts, memory.arrays(after, dtype), ctx.states)
+        grads = memory.arrays(above[:4], dtype), memory.arrays(above[4:], dtype)
+        rows, work = memory.rows_of(ctx.given[2], batch), memory.work_back(hidden, dtype)
+        _entry.scan_back(ctx.given, cell, rows, grads, (d_gates, d_dt, left, tuple(d_leaves)), work)
+        d_x, d_gap, before, *d_states = (x[:batch] for x in out)
+        d_weight = d_x.view(-1, 7 * hidden).t() @ before.view(-1, hidden) if ctx.needs_input_grad[2] else None
         return (d_x, d_gap, d_weight, None, *d_states)
 
 
@@ -134,14 +130,14 @@ class _Intensity(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, *parts: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(u, *parts)
         dtype, (rows, queries), (marks, hidden) = u.dtype, u.shape, parts[4].shape
-        states, head = _arrays(parts[:4], dtype), _head(parts[4:], dtype)
-        out = _empty(rows * queries + 1, marks, dtype=dtype)
-        work = (
-            _empty(hidden, _intensity.UNIT, dtype=dtype), _empty(hidden, 1, LANES, dtype=dtype),
-            _empty(marks, LANES, dtype=dtype), _empty(1, LANES, dtype=dtype), np.zeros(LANES, np.int64),
-        )  # fmt: skip
-        _entry.intensity(states, _arrays([u], dtype)[0], head, out, work)
-        return torch.from_numpy(out[:-1]).view(rows, queries, marks)
+        out = torch.empty(rows * queries + 1, marks, dtype=dtype)
+        numbers, _, starts, *_ = memory.work_ahead(hidden, dtype)
+        numbers = memory.scratch("intensity", hidden, _intensity.UNIT, dtype=dtype)
+        sizes = {"intensity hidden": (hidden, 1), "intensity marks": (marks,), "intensity gaps": (1,)}
+        extra = (memory.scratch(name, *size, LANES, dtype=dtype) for name, size in sizes.items())
+        states, (times,) = memory.arrays(parts[:4], dtype), memory.arrays([u], dtype)
+        _entry.intensity(states, times, memory.head_of(parts[4:], dtype), out.numpy(), (numbers, *extra, starts))
+        return out[:-1].view(rows, queries, marks)
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> Any:  # type: ignore[override]
@@ -188,17 +184,15 @@ def _density_run(given: Any, parts: Any, rule: Rule, *, wanted: bool) -> tuple[T
     """(values (N,), gradients of dt, the state and the head, or none)."""
     dt, mark, above = given
     dtype, rows, (marks, hidden) = dt.dtype, len(dt), parts[4].shape
-    states, head, nodes = _arrays(parts[:4], dtype), _head(parts[4:], dtype), len(rule[0])
-    value, d_dt = _empty(rows, dtype=dtype), _empty(rows if wanted else 0, dtype=dtype)
-    d_states = tuple(_empty(rows + 1 if wanted else 0, hidden, dtype=dtype) for _ in range(4))
-    work = _work_aside(head, hidden, nodes, wanted=wanted)
-    marks_of = np.zeros(0, np.int64) if mark is None else mark.detach().to(torch.int64).contiguous().numpy()
-    gaps, upstream = _arrays([dt, above], dtype)
-    _entry.density((gaps, marks_of, upstream), states, head, _arrays(rule, dtype), (value, d_dt, d_states), work)
-    if not wanted:
-        return torch.from_numpy(value), []
-    grads = [d_dt, *(x[:rows] for x in d_states), *_gathered(work, marks, hidden)]
-    return torch.from_numpy(value), [torch.from_numpy(x) for x in grads]
+    head = memory.head_of(parts[4:], dtype)
+    gaps, upstream, nodes, weights, *states = memory.arrays([dt, above, *rule, *parts[:4]], dtype)
+    kinds = _NO_MARKS if mark is None else memory.arrays([mark], torch.int64)[0]
+    value, d_dt = (torch.empty(n, dtype=dtype) for n in (rows, rows if wanted else 0))
+    d_states = [torch.empty(rows + 1 if wanted else 0, hidden, dtype=dtype) for _ in range(4)]
+    out = value.numpy(), d_dt.numpy(), tuple(x.numpy() for x in d_states)
+    work = memory.work_aside(head, hidden, len(nodes), wanted=wanted)
+    _entry.density((gaps, kinds, upstream), tuple(states), head, (nodes, weights), out, work)
+    return value, [d_dt, *(x[:rows] for x in d_states), *_gathered(work, marks, hidden)] if wanted else []
 
 
 class _Sequence(torch.autograd.Function):
@@ -231,50 +225,42 @@ def _sequence_run(given: Any, above: Tensor | None, *, wanted: bool) -> tuple[Te
     """(log-densities, last states, what the way back needs)."""
     table, weight, dt, (mark, mask, scored), rule, parts = given
     dtype, (batch, length), hidden = dt.dtype, dt.shape, weight.shape[1]
-    head, counts = _head(parts[4:], dtype), mask & scored
-    gaps, upstream = _arrays([dt, torch.ones_like(dt) if above is None else above], dtype)
-    inputs = (
-        mark.detach().to(torch.int64).contiguous().numpy(),
-        gaps,
-        _flag(mask, dtype),
-        _flag(counts, dtype),
-        upstream,
-    )
-    tables, weights, *start = _arrays([table, weight, *parts[:4]], dtype)
-    rows = _rows(inputs[2], batch)
+    head, counts = memory.head_of(parts[4:], dtype), mask & scored
+    upstream = torch.ones_like(dt) if above is None else above
+    inputs = (*memory.arrays([mark], torch.int64), *memory.arrays([dt, mask, counts, upstream], dtype))
+    tables, weights, *start = memory.arrays([table, weight, *parts[:4]], dtype)
+    rows = memory.rows_of(inputs[2], batch)
     blocks, steps = (len(rows[0]), length) if wanted else (0, 0)
+    acts, leaves = hidden * _forward.GATES, hidden * _sequence.LEAVES
     saved = (
-        _empty(max(blocks, 1), max(steps, 1), hidden * _forward.GATES, dtype=dtype),
-        _empty(blocks, steps, hidden * _sequence.LEAVES, dtype=dtype),
-        _empty(blocks, steps, hidden * _sequence.LEAVES + LANES, dtype=dtype),
+        memory.empty(blocks, steps, acts, dtype=dtype) if wanted else memory.scratch("gates", 1, 1, acts, dtype=dtype),
+        memory.empty(blocks, steps, leaves, dtype=dtype),
+        memory.empty(blocks, steps, leaves + LANES, dtype=dtype),
     )
-    terms, last = (
-        _empty(batch + 1, length, dtype=dtype),
-        tuple(_empty(batch + 1, hidden, dtype=dtype) for _ in range(4)),
-    )
-    aside = _work_aside(head, hidden, len(rule[0]), wanted=wanted)
-    cell, law = (tables, weights, (*start, *start)), (head, _arrays(rule, dtype))
-    _entry.sequence(inputs, cell, law, rows, (terms, last, saved), (_work(_forward.UNIT, hidden, dtype), aside))
-    d_head = _gathered(aside, parts[4].shape[0], hidden) if wanted else []
+    terms = torch.empty(batch + 1, length, dtype=dtype)
+    last = [torch.empty(batch + 1, hidden, dtype=dtype) for _ in range(4)]
+    out = terms.numpy(), tuple(x.numpy() for x in last), saved
+    aside = memory.work_aside(head, hidden, len(rule[0]), wanted=wanted)
+    cell, law = (tables, weights, (*start, *start)), (head, memory.arrays(rule, dtype))
+    _entry.sequence(inputs, cell, law, rows, out, (memory.work_ahead(hidden, dtype), aside))
     kept = {"inputs": inputs, "rows": rows, "saved": saved, "aside": aside, "counts": counts}
-    kept["head"] = [torch.from_numpy(x) for x in d_head]
-    return torch.from_numpy(terms[:batch]), [torch.from_numpy(x[:batch]) for x in last], kept
+    kept["head"] = _gathered(aside, len(head[2]), hidden) if wanted else []
+    return terms[:batch], [x[:batch] for x in last], kept
 
 
-def _sequence_back(
-    given: Any, kept: dict[str, Any], above: Tensor, last: Any
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+def _sequence_back(given: Any, kept: dict[str, Any], above: Tensor, last: Any) -> tuple[Any, ...]:
     """Gradients of the table, the weight, the gaps and the first states: block by block, some events at a time."""
     table, weight, dt, *_ = given
     dtype, (batch, length), hidden = dt.dtype, dt.shape, weight.shape[1]
-    padded, (read, write) = _by_unit(_arrays([weight], dtype)[0]), kept["rows"]
+    padded, (read, write) = memory.by_unit(weight.to(dtype)), kept["rows"]
     chunk = -(-length // -(-length // CHUNK))
-    gates = torch.empty(chunk * LANES, 7 * hidden, dtype=dtype)
-    left, d_weight = torch.empty(chunk * LANES, hidden, dtype=dtype), torch.zeros(7 * hidden, hidden, dtype=dtype)
-    d_dt, d_table = _empty(batch + 1, length, dtype=dtype), _zeros(*table.shape, dtype=dtype)
-    d_start = tuple(_empty(batch + 1, hidden, dtype=dtype) for _ in range(4))
-    out, work = (d_dt, d_table, d_start, gates.numpy(), left.numpy()), (_work_back(padded), kept["aside"])
-    grads = _arrays([above], dtype)[0], _arrays(last, dtype)
+    gates = torch.from_numpy(memory.scratch("gate rows", chunk * LANES, 7 * hidden, dtype=dtype))
+    left = torch.from_numpy(memory.scratch("hidden rows", chunk * LANES, hidden, dtype=dtype))
+    d_weight, d_table = torch.zeros(7 * hidden, hidden, dtype=dtype), torch.zeros(table.shape, dtype=dtype)
+    d_dt, *d_start = (torch.empty(batch + 1, n, dtype=dtype) for n in (length, *[hidden] * 4))
+    out = d_dt.numpy(), d_table.numpy(), tuple(x.numpy() for x in d_start), gates.numpy(), left.numpy()
+    grads = memory.arrays([above], dtype)[0], memory.arrays(last, dtype)
+    work = memory.work_back(hidden, dtype), kept["aside"]
     for b in range(len(read)):
         for end in range(length, 0, -chunk):
             first = max(end - chunk, 0)
@@ -282,87 +268,14 @@ def _sequence_back(
             _entry.sequence_back(kept["inputs"], (padded, kept["saved"]), grads, at, out, work)
             count = (end - first) * LANES
             d_weight.addmm_(gates[:count].t(), left[:count])
-    starts = [torch.from_numpy(x[:batch]) for x in d_start]
-    return torch.from_numpy(d_table), d_weight, torch.from_numpy(d_dt[:batch]), starts
+    return d_table, d_weight, d_dt[:batch], [x[:batch] for x in d_start]
 
 
-def _by_unit(weight: Array) -> Array:
-    """(7H, H) -> (H 7, H padded): the rows of each hidden unit's gates together."""
-    hidden = weight.shape[1]
-    padded = _zeros(7 * hidden, -(-hidden // _backward.TILE) * _backward.TILE, dtype=weight.dtype)
-    padded[:, :hidden] = weight.reshape(7, hidden, hidden).transpose(1, 0, 2).reshape(7 * hidden, hidden)
-    return padded
-
-
-def _work_back(padded: Array) -> tuple[Array, ...]:
-    hidden, dtype = len(padded) // 7, padded.dtype
-    extra = _empty(hidden, _forward.GATES, dtype=dtype), _empty(padded.shape[1], LANES, dtype=dtype)
-    return (*_work(_backward.UNIT, hidden, dtype), *extra)
-
-
-def _work_aside(head: tuple[Array, Array, Array], hidden: int, nodes: int, *, wanted: bool) -> tuple[Array, ...]:
-    (k, h), marks, dtype = head[0].shape, len(head[2]), head[0].dtype
-    steps = (nodes + 1) | 1 if wanted else 1  # odd: consecutive hidden units then start in different cache sets
-    hiddens, slopes = _zeros(h, steps, LANES, dtype=dtype), _zeros(k, steps, LANES, dtype=dtype)
-    sums = (
-        _zeros(*((k, h) if wanted else (0, 0)), LANES, dtype=dtype),
-        _zeros(2, marks if wanted else 0, LANES, dtype=dtype),
-    )
-    work = _work(_density.UNIT, hidden, dtype, lanes=_density.LANE_SLOTS)
-    return (*work, hiddens, slopes, *sums, np.zeros(LANES, np.int64))
-
-
-def _gathered(work: tuple[Array, ...], marks: int, hidden: int) -> tuple[Array, Array, Array]:
+def _gathered(work: tuple[Array, ...], marks: int, hidden: int) -> list[Tensor]:
     """The gradients of the head that stand in the lanes of the work arrays."""
-    dtype = work[0].dtype
-    d_head = _empty(marks, hidden, dtype=dtype), _empty(marks, dtype=dtype), _empty(marks, dtype=dtype)
-    _entry.gather(work[5], work[6], d_head)
+    d_head = [torch.from_numpy(np.empty(size, work[0].dtype)) for size in ((marks, hidden), marks, marks)]
+    _entry.gather(work[5], work[6], tuple(x.numpy() for x in d_head))
     return d_head
-
-
-def _head(parts: Any, dtype: torch.dtype) -> tuple[Array, Array, Array]:
-    """weight (K padded, H padded), bias (K padded,), scale (K,)."""
-    weight, bias, log_scale = _arrays(parts, dtype)
-    marks, hidden = weight.shape
-    tile = _intensity.MARKS
-    padded = _zeros(-(-marks // tile) * tile, -(-hidden // tile) * tile, dtype=dtype)
-    padded[:marks, :hidden] = weight
-    biases = _zeros(len(padded), dtype=dtype)
-    biases[:marks] = bias
-    return padded, biases, np.exp(log_scale)
-
-
-def _rows(live: Array, batch: int) -> tuple[Array, Array]:
-    """(read, write), each (blocks, LANES): sequences of like length share a block."""
-    count = -(-batch // LANES) * LANES
-    order = np.argsort(-live.sum(1), kind="stable") if live.size else np.arange(batch)
-    read, write = np.zeros(count, np.int64), np.full(count, batch, np.int64)
-    read[:batch] = write[:batch] = order
-    return read.reshape(-1, LANES), write.reshape(-1, LANES)
-
-
-def _work(unit: int, hidden: int, dtype: Any, *, lanes: int = 3) -> tuple[Array, Array, Array]:
-    return _empty(hidden, unit, dtype=dtype), _empty(lanes, LANES, dtype=dtype), np.zeros(LANES, np.int64)
-
-
-def _zeros(*shape: int, dtype: Any) -> Array:
-    out = _empty(*shape, dtype=dtype)
-    out.fill(0)
-    return out
-
-
-def _empty(*shape: int, dtype: Any) -> Array:
-    """From torch's allocator, which starts on a cache line: sixteen lanes then never straddle two."""
-    kind = dtype if isinstance(dtype, torch.dtype) else getattr(torch, np.dtype(dtype).name)
-    return torch.empty(shape, dtype=kind).numpy()
-
-
-def _arrays(tensors: Any, dtype: torch.dtype) -> tuple[Array, ...]:
-    return tuple(x.detach().to(dtype).contiguous().numpy() for x in tensors)
-
-
-def _flag(flag: Tensor | None, dtype: torch.dtype) -> Array:
-    return _empty(0, 0, dtype=dtype) if flag is None else flag.detach().to(dtype).contiguous().numpy()
 
 
 def _four(leaves: Any) -> State:
