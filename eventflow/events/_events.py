@@ -237,7 +237,8 @@ class Events:
             for i in range(count):
                 lo = np.asarray(start + i * dt, self.t.dtype)
                 hi = end if i == count - 1 else np.asarray(start + (i + 1) * dt, self.t.dtype)
-                yield self._between(*np.searchsorted(self.t, [lo, hi]), lo, hi)
+                first, last = np.searchsorted(self.t, [lo, hi])
+                yield self._between(int(first), int(last), lo, hi)
             return
         assert n is not None
         if n < 1:
