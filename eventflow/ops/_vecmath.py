@@ -77,23 +77,27 @@ def _horner(coefficients: tuple[float, ...], dtype: type) -> Any:
     return polynomial
 
 
-def _functions(dtype: type, limits: tuple[float, float, float, float], polynomials: Any) -> dict[str, Any]:
-    """The five functions in one precision; limits: overflow, underflow to 0, smallest normal, saturation of tanh."""
-    high, low, normal, saturated = limits
-    mantissa = 23 if dtype is np.float32 else 52
-    shift, log2_e = dtype(1.5 * 2.0**mantissa), dtype(_LOG2_E)
+def _reduction(dtype: type, coefficients: tuple[float, ...]) -> Any:
+    """x -> (k, expm1(r)) with x = k log 2 + r, and the shift that rounds to whole numbers."""
+    single = dtype is np.float32
+    shift, log2_e = dtype(1.5 * 2.0 ** (23 if single else 52)), dtype(_LOG2_E)
     # log 2 in two parts; k times the first is exact
-    head, tail = (
-        (0.693359375, -2.12194440054690583e-4) if mantissa == 23 else (0.6931471803691238, 1.9082149292705877e-10)
-    )
-    part1, part2 = dtype(-head), dtype(-tail)
-    expm1_poly, atanh_poly = _horner(polynomials[0], dtype), _horner(polynomials[1], dtype)
+    head, tail = (0.693359375, -2.1219444005469058e-4) if single else (0.6931471803691238, 1.9082149292705877e-10)
+    part1, part2, polynomial = dtype(-head), dtype(-tail), _horner(coefficients, dtype)
 
     @nb.njit(**JIT)
     def reduced(x: Any) -> Any:
         k = fma(x, log2_e, shift) - shift
         r = fma(k, part2, fma(k, part1, x))
-        return k, fma(r * r, expm1_poly(r), r)
+        return k, fma(r * r, polynomial(r), r)
+
+    return reduced, shift
+
+
+def _functions(dtype: type, limits: tuple[float, float, float, float], polynomials: Any) -> dict[str, Any]:
+    """The five functions in one precision; limits: overflow, underflow to 0, smallest normal, saturation of tanh."""
+    high, low, normal, saturated = limits
+    (reduced, shift), atanh_poly = _reduction(dtype, polynomials[0]), _horner(polynomials[1], dtype)
 
     @nb.njit(**JIT)
     def exp_(x: Any) -> Any:
@@ -122,8 +126,7 @@ def _functions(dtype: type, limits: tuple[float, float, float, float], polynomia
         y = exp_(0.0 - absolute(x))
         inverse = 1.0 / ((y + 1.0) * (y + 2.0))  # one division for both
         s = y * (y + 1.0) * inverse
-        z = s * s
-        log1p = 2.0 * fma(s * z, atanh_poly(z), s)
+        log1p = 2.0 * fma(s * s * s, atanh_poly(s * s), s)
         above = (y + 2.0) * inverse
         return at_least(x, 0.0) + log1p, where(x, above, y * above)
 

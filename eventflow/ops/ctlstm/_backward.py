@@ -43,11 +43,7 @@ def backward(given: Any, cell: Any, rows: Any, above: Any, out: Any, work: Any) 
     numbers, lanes, starts, gates, d_hidden = work
     length, hidden = given[1].shape[1], states[0].shape[2]
     for block in range(read.shape[0]):
-        row_starts(read[block], 0, 1, hidden, starts)
-        for leaf in range(4):
-            from_rows(above[1][leaf], starts, hidden, numbers, leaf * LANES, UNIT)
-            from_rows(starting[4 + leaf], starts, hidden, numbers, INIT + leaf * LANES, UNIT)
-        clear(numbers, STARTED, 4, UNIT)
+        _enter(above[1], starting, read[block], numbers, starts)
         for t in range(length - 1, -1, -1):
             _add_from_above(above[0], read[block], t, hidden, work)
             if step_flags(given, read[block], t, (numbers, lanes, starts)):
@@ -69,6 +65,17 @@ def backward(given: Any, cell: Any, rows: Any, above: Any, out: Any, work: Any) 
         for leaf in range(4):
             to_rows(out[3][leaf], starts, hidden, numbers, leaf * LANES, UNIT)
             to_rows(out[3][4 + leaf], starts, hidden, numbers, STARTED + leaf * LANES, UNIT)
+
+
+@nb.njit(**JIT)
+def _enter(above: Any, starting: Any, rows: Any, numbers: Any, starts: Any) -> None:
+    """The gradient of the last states, the states after resets, and no gradient of these yet."""
+    hidden = numbers.shape[0]
+    row_starts(rows, 0, 1, hidden, starts)
+    for leaf in range(4):
+        from_rows(above[leaf], starts, hidden, numbers, leaf * LANES, UNIT)
+        from_rows(starting[4 + leaf], starts, hidden, numbers, INIT + leaf * LANES, UNIT)
+    clear(numbers, STARTED, 4, UNIT)
 
 
 @nb.njit(**JIT)

@@ -115,10 +115,9 @@ def backward(given: Any, cell: Any, above: Any, at: Any, out: Any, work: Any) ->
     """Events t1 - 1 down to t0 of one block; the running gradient stays in ``work`` from one call to the next.
 
     Args:
-        given: as in ``forward``.
+        given: see ``forward``.
         cell: weight as in ``_backward.backward``; what ``forward`` kept.
-        above: gradients of the log-densities (B, T), by which those kept are multiplied; of the last states, four
-            (B, H).
+        above: gradients of the log-densities (B, T), which multiply those kept; of the last states, four (B, H).
         at: read and write (R,) of the block, its number, t0, t1.
         out: gradients of dt (B + 1, T), of the gates of each mark (J, 7H, added to), of the first states, four
             (B + 1, H); gate gradients (S, 7H) and hidden states (S, H), S >= (t1 - t0) R, by t and lane.
