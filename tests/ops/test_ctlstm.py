@@ -87,7 +87,7 @@ def test_nothing_in_the_padding_reaches_values_or_gradients(dtype: torch.dtype) 
     mask = torch.rand(20, 9, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[3], mask[:, 4] = False, False
     reset = torch.ones(20, 9, dtype=torch.bool) & ~mask  # a reset in the padding is padding
-    clean = run_scan(inputs, "numba", mask=mask, reset=reset)
+    clean = run_scan(inputs, "numba", mask=mask)
     inputs[0][~mask], inputs[1][~mask] = float("nan"), float("inf")
     dirty = run_scan(inputs, "numba", mask=mask, reset=reset)
     for a, b in zip([*clean[0], *clean[1]], [*dirty[0], *dirty[1]], strict=True):

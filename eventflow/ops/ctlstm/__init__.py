@@ -13,7 +13,8 @@ Intensities are s_k softplus((w_k . hidden(u) + b_k) / s_k), s = exp(log_scale).
 
 ``backend``: "naive" is the definition; "numba" the compiled path for the CPU (float32 and float64, first derivatives
 only); "auto" takes "numba" where it applies. The compiled operations compute every row by itself: its numbers are the
-same to the last bit in any batch, and a scan's are those of its steps.
+same to the last bit in any batch, and a scan's are those of its steps. The first call of each compiles for some ten
+seconds; what is compiled is kept on disk.
 """
 
 from __future__ import annotations
