@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eventflow.nn import CTLSTM, SoftplusIntensity, map_state
-from eventflow.ops.ctlstm import ctlstm_compensator, ctlstm_intensity, ctlstm_log_prob
-from eventflow.ops.quadrature import gauss_legendre_graded
+from eventflow.events import PaddedBatch
+from eventflow.nn import CTLSTM, CTLSTMState, SoftplusIntensity, map_state
+from eventflow.ops.ctlstm import ctlstm_compensator, ctlstm_intensity, ctlstm_log_prob, ctlstm_sequence
+from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean
 from eventflow.tpp._process import Rule
 from eventflow.tpp.models._history import HistoryProcess, HistoryState
 
@@ -51,6 +52,29 @@ class NHP(HistoryProcess):
         table = self.cell.project(self.embedding.weight)
         states, _ = self.cell.scan_projected(table[mark], gap, self.init(len(mark)).cell, mask=mask)
         return HistoryState(states, torch.zeros_like(u))
+
+    def event_log_prob(self, batch: PaddedBatch) -> Tensor:
+        return self._sequence(batch, batch.scored)[0]
+
+    def _exact_log_prob(self, batch: PaddedBatch) -> Tensor:
+        terms, last = self._sequence(batch, batch.scored)
+        return terms.sum(1) - self._compensator(last, self._gaps(batch.tail))
+
+    def _easytpp_log_prob(self, batch: PaddedBatch) -> Tensor:
+        scored = batch.mask.clone()
+        scored[:, :1] = False
+        return self._sequence(batch, scored, linspace_mean(self.easytpp_points))[0].sum(1)
+
+    def _sequence(self, batch: PaddedBatch, scored: Tensor, rule: Rule | None = None) -> tuple[Tensor, HistoryState]:
+        """((B, T) log-densities of the scored events, state after the last): the recurrence and the quadratures of all
+        gaps in one compiled pass."""
+        self._check_marks(batch)
+        cell = self.cell.project(self.embedding.weight), self.cell.weight_h
+        events = batch.mark, self._gaps(batch.dt), batch.mask, scored
+        rule = rule or gauss_legendre_graded(self.quadrature)
+        terms, last = ctlstm_sequence(cell, events, self.init(len(batch)).cell, self._head(), rule)
+        terms = torch.where(scored, terms - math.log(self.time_scale), 0)
+        return terms, HistoryState(CTLSTMState(*last), terms.new_zeros(len(batch)))
 
     def _head(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.head.weight, self.head.bias, self.head.log_scale
