@@ -76,6 +76,18 @@ def store(context: Any, array: Any, i: Any, value: Any) -> Any:
 
 
 @_emitted
+def stream(context: Any, array: Any, i: Any, value: Any) -> Any:
+    """Like :func:`store`, past the caches: for what is read much later. The address must be a multiple of 64 bytes."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        written = builder.store(values[2], _pointer(context, builder, signature, values), align=64)
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_INT, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Lanes(array.dtype)), emit
+
+
+@_emitted
 def get(context: Any, array: Any, i: Any) -> Any:
     """The element of a C-contiguous array at flat index ``i``."""
 

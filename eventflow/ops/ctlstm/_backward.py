@@ -46,7 +46,7 @@ def backward(given: Any, cell: Any, rows: Any, above: Any, out: Any, work: Any) 
         _enter(above[1], starting, read[block], numbers, starts)
         for t in range(length - 1, -1, -1):
             _add_from_above(above[0], read[block], t, hidden, work)
-            if step_flags(given, read[block], t, (numbers, lanes, starts)):
+            if step_flags(given, read[block], t, lanes):
                 _state_before(states, starting, (read[block], t), hidden, work)
                 place = (block * length + t) * acts.shape[2]
                 store(lanes, GAP * LANES, through_step(weight, acts, place, hidden, work))

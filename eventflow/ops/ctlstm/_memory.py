@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from threading import get_ident
@@ -19,8 +20,11 @@ Array = NDArray[Any]
 
 
 def empty(*shape: int, dtype: torch.dtype) -> Array:
-    """From torch's allocator, which starts on a cache line: sixteen lanes then never straddle two."""
-    return torch.empty(shape, dtype=dtype).numpy()
+    """On a cache line, which the kernels' streaming stores insist on."""
+    line = 64 // dtype.itemsize
+    whole = torch.empty(math.prod(shape) + line, dtype=dtype)
+    first = -whole.data_ptr() % 64 // dtype.itemsize  # 0 with torch's own allocator
+    return whole[first : first + math.prod(shape)].view(shape).numpy()
 
 
 def scratch(name: str, *shape: int, dtype: torch.dtype) -> Array:
@@ -82,7 +86,8 @@ def by_unit(weight: Tensor) -> Array:
 
 def work_ahead(hidden: int, dtype: torch.dtype) -> tuple[Array, ...]:
     """What ``_forward`` works on."""
-    return _work("ahead", hidden, _forward.UNIT, 3, dtype)
+    gates = scratch("ahead gates", hidden, _forward.GATES, dtype=dtype)
+    return *_work("ahead", hidden, _forward.UNIT, 3, dtype), gates
 
 
 def work_back(hidden: int, dtype: torch.dtype) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numba as nb
 
-from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, splat, store, to_rows
+from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, splat, store, stream, to_rows
 from eventflow.ops.ctlstm import _backward, _density, _forward
 from eventflow.ops.ctlstm._backward import BEFORE, HIDDEN, clear, gates_to_rows, through_step
 from eventflow.ops.ctlstm._density import ABOVE, D_C, D_CELL, D_GAP, D_OUT, D_RATE, SCORED, VALUE, block
@@ -31,7 +31,7 @@ def forward(given: Any, cell: Any, law: Any, rows: Any, out: Any, work: Any) -> 
         law: head and rule, as in ``density``.
         rows: (read, write).
         out: log-densities (B + 1, T), 0 where not scored; c, target, decay, out after the last event, four (B + 1, H);
-            and for the way back, of size 0 (the gates: of one step) where it is not gone: gates (blocks, T, H GATES),
+            and for the way back, on cache lines, or of size 0 where it is not gone: gates (blocks, T, H GATES),
             states before each gap (blocks, T, H LEAVES), gradients of the log-density with respect to them, and to the
             gap (blocks, T, H LEAVES + R).
         work: of ``_forward`` and of ``_density``.
@@ -44,10 +44,10 @@ def forward(given: Any, cell: Any, law: Any, rows: Any, out: Any, work: Any) -> 
     for b in range(read.shape[0]):
         start(states, read[b], False, ahead)
         for t in range(length):
-            spot = b * length + t if keep else 0
-            if flags(given, (read[b], write[b]), t, ahead, aside):
+            spot = b * length + t
+            if flags(given, (read[b], write[b]), t, ahead[1], aside):
                 if keep:
-                    _copy(ahead[0], AHEAD, before, spot * hidden * LEAVES, LEAVES, hidden)
+                    _keep(ahead[0], before, spot * hidden * LEAVES, hidden)
                 _density_here(law, slopes, spot, ahead[0], aside)
                 for r in range(LANES):
                     ahead[2][r] = aside[7][r] * table.shape[1]
@@ -68,10 +68,10 @@ def flags(given: Any, rows: Any, t: int, ahead: Any, aside: Any) -> bool:
     found = step_flags((mark, dt, live, live[:0]), read, t, ahead)
     for r in range(LANES):
         if write[r] >= dt.shape[0]:
-            ahead[1][LIVE, r] = 0.0  # a padding lane
-        alive = ahead[1][LIVE, r] > 0
+            ahead[LIVE, r] = 0.0  # a padding lane
+        alive = ahead[LIVE, r] > 0
         counts = alive and scored[read[r], t] > 0
-        lanes[_density.GAP, r], lanes[VALUE, r] = ahead[1][GAP, r], 0.0
+        lanes[_density.GAP, r], lanes[VALUE, r] = ahead[GAP, r], 0.0
         lanes[SCORED, r], lanes[ABOVE, r] = (1.0, above[read[r], t]) if counts else (0.0, 0.0)
         kinds[r] = mark[read[r], t] if alive else 0
     return found
@@ -95,11 +95,19 @@ def _density_here(law: Any, slopes: Any, spot: int, state: Any, aside: Any) -> N
         zero = splat(numbers.dtype.type(0))
         for i in range(hidden):
             leaves, unit = place + i * LEAVES, i * ASIDE
-            store(slopes, leaves, load(numbers, unit + D_C) if some else zero)
-            store(slopes, leaves + LANES, load(numbers, unit + D_CELL) if some else zero)
-            store(slopes, leaves + 2 * LANES, load(numbers, unit + D_RATE) if some else zero)
-            store(slopes, leaves + 3 * LANES, load(numbers, unit + D_OUT) if some else zero)
-        store(slopes, place + hidden * LEAVES, load(lanes, D_GAP * LANES) if some else zero)
+            stream(slopes, leaves, load(numbers, unit + D_C) if some else zero)
+            stream(slopes, leaves + LANES, load(numbers, unit + D_CELL) if some else zero)
+            stream(slopes, leaves + 2 * LANES, load(numbers, unit + D_RATE) if some else zero)
+            stream(slopes, leaves + 3 * LANES, load(numbers, unit + D_OUT) if some else zero)
+        stream(slopes, place + hidden * LEAVES, load(lanes, D_GAP * LANES) if some else zero)
+
+
+@nb.njit(**JIT)
+def _keep(state: Any, before: Any, place: int, hidden: int) -> None:
+    """The four leaves of each unit, for the way back."""
+    for i in range(hidden):
+        for leaf in range(0, LEAVES, LANES):
+            stream(before, place + i * LEAVES + leaf, load(state, i * AHEAD + leaf))
 
 
 @nb.njit(**JIT)
@@ -134,7 +142,7 @@ def backward(given: Any, cell: Any, above: Any, at: Any, out: Any, work: Any) ->
             from_rows(above[1][leaf], starts, hidden, numbers, leaf * LANES, BACK)
     for t in range(t1 - 1, t0 - 1, -1):
         spot = b * length + t
-        alive = flags(given, (read, write), t, (numbers, lanes, starts), aside)
+        alive = flags(given, (read, write), t, lanes, aside)
         if alive:
             _copy(before[b, t], LEAVES, numbers, BEFORE, BACK, hidden)
             d_gap = through_step(weight, acts, spot * acts.shape[2], hidden, back)

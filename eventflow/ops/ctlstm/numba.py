@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,9 +86,7 @@ def _run(
     rows, size = memory.rows_of(given[2], batch), width // 7
     out = [torch.empty(batch + 1, length, size, dtype=dtype) for _ in range(4)]
     out.append(torch.empty(batch + 1, length, size, dtype=dtype) if hidden else torch.empty(0, 0, 0, dtype=dtype))
-    shape = (len(rows[0]), length) if keep else (1, 1)
-    make = memory.empty if keep else partial(memory.scratch, "gates")
-    acts = make(*shape, width * LANES, dtype=dtype)
+    acts = memory.empty(*((len(rows[0]), length, width * LANES) if keep else (0, 0, 0)), dtype=dtype)
     _entry.scan(given, cell, rows, tuple(x.numpy() for x in out), acts, memory.work_ahead(size, dtype))
     return out, acts
 
@@ -233,7 +230,7 @@ def _sequence_run(given: Any, above: Tensor | None, *, wanted: bool) -> tuple[Te
     blocks, steps = (len(rows[0]), length) if wanted else (0, 0)
     acts, leaves = hidden * _forward.GATES, hidden * _sequence.LEAVES
     saved = (
-        memory.empty(blocks, steps, acts, dtype=dtype) if wanted else memory.scratch("gates", 1, 1, acts, dtype=dtype),
+        memory.empty(blocks, steps, acts, dtype=dtype),
         memory.empty(blocks, steps, leaves, dtype=dtype),
         memory.empty(blocks, steps, leaves + LANES, dtype=dtype),
     )
