@@ -4,8 +4,8 @@ A block holds the state of 16 sequences as lanes and runs through time; the recu
 update of a hidden unit are one pass in registers. Every lane is computed by itself, in an order fixed by the source.
 
 Axes: R = 16 lanes, T events, H hidden. ``work``: numbers (H, UNIT), lanes (3, R), starts (R,) of rows, gates (H,
-GATES). Sequences are named by ``rows`` = (read, write), (blocks, R) each: padding lanes read any sequence and write to a
-spare one behind the last.
+GATES). Sequences are named by ``rows`` = (read, write), (blocks, R) each: padding lanes read any sequence and write to
+a spare one behind the last.
 """
 
 from __future__ import annotations
