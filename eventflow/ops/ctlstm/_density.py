@@ -1,9 +1,8 @@
 """Log-density of an event, or the compensator of a gap, with the gradient of each row in the same pass (compiled).
 
-A block of sixteen rows stays in the caches: for each node of the quadrature the hidden state, the K intensities, and at
-once their derivatives back to the hidden state; only the hidden states and the intensities' derivatives at all nodes
-are kept until the gradient of the head's weight has been added up.
-Axes as in ``_intensity``. The event itself is one more node, at the end of the gap, with a single mark per row.
+A block of sixteen rows stays in the caches, with the hidden states at all nodes of the quadrature, the derivatives of
+all K intensities there, and so the gradients of the state and of the head's weight. The event itself is one more node,
+at the end of the gap, with a single mark per row. Axes as in ``_intensity``; J nodes, the event's being the last.
 """
 
 from __future__ import annotations
@@ -18,18 +17,16 @@ from eventflow.ops._vecmath import softplus_sigmoid
 from eventflow.ops.ctlstm._intensity import (
     DECAY,
     DIFFERENCE,
-    LEFT,
     MARKS,
     OUT,
-    TANH,
     UNIT,
     four_marks,
-    hidden_at,
+    look_ahead,
     rates,
 )
 from eventflow.ops.ctlstm.naive import FAR_BELOW
 
-D_OUT, D_CELL, D_C, D_RATE, W_MARK = (i * LANES for i in range(7, 12))
+D_OUT, D_CELL, D_C, D_RATE, W_MARK = (i * LANES for i in range(5, 10))
 # Slots of R numbers. After a block, VALUE is its result and D_GAP the gradient of its gaps.
 GAP, ABOVE, INTEGRAL, VALUE, BIAS, SCALE, D_GAP, SCORED = 0, 1, 2, 3, 4, 5, 6, 7
 LANE_SLOTS = 8
@@ -43,7 +40,7 @@ def density(given: Any, states: Any, head: Any, rule: Any, out: Any, work: Any) 
         given: dt (N,), mark (N,) int64 or of size 0, gradient from above (N,).
         states: four (N, H).
         head: weight (K padded, H padded), bias (K padded,), scale (K,).
-        rule: nodes, weights (M,).
+        rule: nodes (J,), weights (J - 1,); the last node is 1, the event, where marks are given.
         out: value (N,); then, or of size 0 where no gradient is wanted: gradients of dt (N,), and of the states, four
             (N + 1, H). Those of the head are added to the sums in ``work``.
         work: see :func:`block`.
@@ -81,20 +78,17 @@ def block(head: Any, rule: Any, marked: bool, wanted: bool, work: Any) -> None:
     D_RATE (of the decay) and D_OUT.
 
     ``work`` is (numbers, with c, target, decay, out in the first places; lanes, with GAP and ABOVE; starts; hiddens
-    (H padded, J, R) and slopes (K padded, J, R) for J >= M + 1 nodes, or J = 1 where no gradient is wanted, zero at the
-    start; sums (K padded, H padded, R) for the head's weight and (2, K, R) for its bias and log scale; kinds (R,), the
-    marks).
+    (H padded, J, R), slopes (K padded, J, R); sums (K padded, H padded, R) for the head's weight and (2, K, R) for its
+    bias and log scale; kinds (R,), the marks; exp(-decay u) and tanh(cell), as hiddens). What is for gradients is of
+    size 0 where none is wanted; J may be larger than the rule's.
     """
-    numbers, lanes, starts, hiddens, slopes, sums, _, kinds = work
-    hidden, count = numbers.shape[0], rule[0].shape[0]
-    zero = splat(numbers.dtype.type(0))
+    numbers, lanes, starts, hiddens, _, _, _, kinds, lefts, tanhs = work
+    hidden, count = numbers.shape[0], rule[1].shape[0]
     rates(load(lanes, GAP * LANES), hidden, numbers)
-    store(lanes, INTEGRAL * LANES, zero)
-    for i in range(0, hidden * UNIT, UNIT):
-        for place in (D_OUT, D_CELL, D_C, D_RATE):
-            store(numbers, i + place, zero)
+    look_ahead(rule[0], hidden, numbers, hiddens, (lefts, tanhs))
+    store(lanes, INTEGRAL * LANES, splat(numbers.dtype.type(0)))
     for j in range(count):
-        _node(j, head, rule, marked, wanted, work)
+        _node(j, head, rule[1][j], marked, wanted, work)
     if marked:
         weight, bias, scale = head
         for r in range(LANES):
@@ -102,26 +96,24 @@ def block(head: Any, rule: Any, marked: bool, wanted: bool, work: Any) -> None:
             lanes[BIAS, r], lanes[SCALE, r] = bias[kinds[r]], scale[kinds[r]]
         from_rows(weight, starts, hidden, numbers, W_MARK, UNIT)
         _event(count, hidden, wanted, work)
+        count += 1
     else:
         store(lanes, VALUE * LANES, load(lanes, GAP * LANES) * load(lanes, INTEGRAL * LANES))
     if wanted:
-        _add_weight(count + (1 if marked else 0), slopes, hiddens, sums)
-        _finish(marked, numbers, lanes)
+        _add_weight(count, work)
+        _back(count, rule[0], head, marked, work)
 
 
 @nb.njit(**JIT)
-def _node(j: int, head: Any, rule: Any, minus: bool, wanted: bool, work: Any) -> None:
-    """Node j of the quadrature: its part of the integral, and of all gradients."""
-    numbers, lanes, _, hiddens, slopes, _, sums, _ = work
+def _node(j: int, head: Any, share: float, minus: bool, wanted: bool, work: Any) -> None:
+    """Node j of the quadrature: its part of the integral, and the derivatives of its intensities."""
+    _, lanes, _, hiddens, slopes, _, sums, _, _, _ = work
     weight, bias, scale = head
-    node, share = rule[0][j], rule[1][j]
-    marks, hidden = scale.shape[0], numbers.shape[0]
-    at = j if wanted else 0
-    hidden_at(node, at, hidden, hiddens, numbers)
+    marks, hidden = scale.shape[0], work[0].shape[0]
     factor = load(lanes, ABOVE * LANES) * load(lanes, GAP * LANES) * (-share if minus else share)
-    lambdas = splat(numbers.dtype.type(0))
+    lambdas = splat(lanes.dtype.type(0))
     for k in range(0, marks, MARKS):
-        a, b, c, d = four_marks(k, weight, bias, at, hidden, hiddens)
+        a, b, c, d = four_marks(k, weight, bias, j, hidden, hiddens)
         lambdas = _mark(k, a, lambdas, factor, (scale, slopes, sums, j, wanted))
         if k + 1 < marks:
             lambdas = _mark(k + 1, b, lambdas, factor, (scale, slopes, sums, j, wanted))
@@ -130,8 +122,6 @@ def _node(j: int, head: Any, rule: Any, minus: bool, wanted: bool, work: Any) ->
         if k + 3 < marks:
             lambdas = _mark(k + 3, d, lambdas, factor, (scale, slopes, sums, j, wanted))
     store(lanes, INTEGRAL * LANES, fma(lambdas, share, load(lanes, INTEGRAL * LANES)))
-    if wanted:
-        _back(node, j, weight, marks, work)
 
 
 @nb.njit(**JIT)
@@ -150,47 +140,12 @@ def _mark(k: int, x: Any, lambdas: Any, factor: Any, at: Any) -> Any:
 
 
 @nb.njit(**JIT)
-def _back(node: float, j: int, weight: Any, marks: int, work: Any) -> None:
-    """From the intensities of node j back to the state, four hidden units at a time."""
-    numbers, slopes = work[0], work[4]
-    hidden = numbers.shape[0]
-    for i in range(0, hidden, MARKS):
-        a = splat(numbers.dtype.type(0))
-        b, c, d = a, a, a
-        for k in range(marks):
-            slope = load(slopes, (k * slopes.shape[1] + j) * LANES)
-            a, b = fma(weight[k, i], slope, a), fma(weight[k, i + 1], slope, b)
-            c, d = fma(weight[k, i + 2], slope, c), fma(weight[k, i + 3], slope, d)
-        _add_state(a, node, i * UNIT, numbers)
-        if i + 1 < hidden:
-            _add_state(b, node, (i + 1) * UNIT, numbers)
-        if i + 2 < hidden:
-            _add_state(c, node, (i + 2) * UNIT, numbers)
-        if i + 3 < hidden:
-            _add_state(d, node, (i + 3) * UNIT, numbers)
-
-
-@nb.njit(**JIT)
-def _add_state(gradient: Any, node: float, i: int, numbers: Any) -> None:
-    """The gradient of the hidden unit kept at i, at a node, added to those of its state."""
-    tanh_cell = load(numbers, i + TANH)
-    cell = gradient * load(numbers, i + OUT) * fma(0.0 - tanh_cell, tanh_cell, 1.0)
-    through = cell * load(numbers, i + LEFT)
-    store(numbers, i + D_OUT, fma(gradient, tanh_cell, load(numbers, i + D_OUT)))
-    store(numbers, i + D_CELL, load(numbers, i + D_CELL) + cell)
-    store(numbers, i + D_C, load(numbers, i + D_C) + through)
-    store(numbers, i + D_RATE, fma(through, node, load(numbers, i + D_RATE)))
-
-
-@nb.njit(**JIT)
 def _event(j: int, hidden: int, wanted: bool, work: Any) -> None:
-    """The event at the end of the gap: log lambda of its mark, less the integral; node j as far as gradients go."""
-    numbers, lanes, _, hiddens, slopes, _, sums, kinds = work
-    at = j if wanted else 0
-    hidden_at(1.0, at, hidden, hiddens, numbers)
+    """The event at the end of the gap, node j: log lambda of its mark less the integral, and its derivatives."""
+    numbers, lanes, _, hiddens, slopes, _, sums, kinds, _, _ = work
     x, scale = load(lanes, BIAS * LANES), load(lanes, SCALE * LANES)
     for i in range(hidden):
-        h = load(hiddens, (i * hiddens.shape[1] + at) * LANES)
+        h = load(hiddens, (i * hiddens.shape[1] + j) * LANES)
         x = fma(load(numbers, i * UNIT + W_MARK), h, x)
     x = x / scale
     softplus, slope = softplus_sigmoid(x)
@@ -201,14 +156,10 @@ def _event(j: int, hidden: int, wanted: bool, work: Any) -> None:
     silence = load(lanes, GAP * LANES) * load(lanes, INTEGRAL * LANES)
     store(lanes, VALUE * LANES, load(lanes, VALUE * LANES) + where(near, 0.0, x) - silence)
     if wanted:
-        ratio = where(near, slope / softplus, 1.0)
-        above = load(lanes, ABOVE * LANES)
-        gradient = above * ratio / scale
-        store(lanes, BIAS * LANES, gradient)
+        ratio, above = where(near, slope / softplus, 1.0), load(lanes, ABOVE * LANES)
+        store(lanes, BIAS * LANES, above * ratio / scale)
         store(lanes, SCALE * LANES, above * (1.0 - x * ratio))
         _add_marks(j, kinds, lanes, slopes, sums)
-        for i in range(0, hidden * UNIT, UNIT):
-            _add_state(gradient * load(numbers, i + W_MARK), 1.0, i, numbers)
 
 
 @nb.njit(**JIT)
@@ -224,8 +175,9 @@ def _add_marks(j: int, kinds: Any, lanes: Any, slopes: Any, sums: Any) -> None:
 
 
 @nb.njit(**JIT)
-def _add_weight(count: int, slopes: Any, hiddens: Any, sums: Any) -> None:
+def _add_weight(count: int, work: Any) -> None:
     """sums[k, i] += slopes[k, j] hiddens[i, j] over the nodes j, four by four in registers."""
+    hiddens, slopes, sums = work[3], work[4], work[5]
     steps, width = slopes.shape[1], sums.shape[1]
     for k in range(0, slopes.shape[0], MARKS):
         for i in range(0, width, MARKS):
@@ -276,16 +228,59 @@ def _store_four(sums: Any, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
 
 
 @nb.njit(**JIT)
-def _finish(minus: bool, numbers: Any, lanes: Any) -> None:
-    """From the sums over nodes to the gradients of the state and the gap."""
-    gap = load(lanes, GAP * LANES)
+def _back(count: int, nodes: Any, head: Any, minus: bool, work: Any) -> None:
+    """From the derivatives of the intensities at all nodes to the state and the gap, two hidden units at a time."""
+    numbers, lanes = work[0], work[1]
+    hidden, gap = numbers.shape[0], load(lanes, GAP * LANES)
     d_gap = load(lanes, ABOVE * LANES) * load(lanes, INTEGRAL * LANES) * (-1.0 if minus else 1.0)
-    for i in range(0, numbers.size, UNIT):
-        d_rate = 0.0 - load(numbers, i + DIFFERENCE) * load(numbers, i + D_RATE)
-        d_gap = fma(d_rate, load(numbers, i + DECAY), d_gap)
-        store(numbers, i + D_RATE, d_rate * gap)
-        store(numbers, i + D_CELL, load(numbers, i + D_CELL) - load(numbers, i + D_C))
+    for i in range(0, hidden, 2):
+        other = min(i + 1, hidden - 1)
+        first, second = _pair(count, nodes, head, (i, other), work)
+        d_gap = _finish(i * UNIT, first, gap, d_gap, numbers)
+        if other > i:
+            d_gap = _finish(other * UNIT, second, gap, d_gap, numbers)
     store(lanes, D_GAP * LANES, d_gap)
+
+
+@nb.njit(**JIT)
+def _pair(count: int, nodes: Any, head: Any, units: Any, work: Any) -> Any:
+    """Sums over the nodes, for two hidden units: gradients of the output gate, the cell, c, and the rate (by node)."""
+    numbers, _, _, hiddens, slopes, _, _, _, lefts, tanhs = work
+    weight, marks, steps = head[0], head[2].shape[0], hiddens.shape[1]
+    a, b = units
+    out_a, out_b = load(numbers, a * UNIT + OUT), load(numbers, b * UNIT + OUT)
+    zero = splat(numbers.dtype.type(0))
+    first, second = (zero, zero, zero, zero), (zero, zero, zero, zero)
+    for j in range(count):
+        d_a = d_b = zero
+        for k in range(marks):
+            slope = load(slopes, (k * steps + j) * LANES)
+            d_a, d_b = fma(weight[k, a], slope, d_a), fma(weight[k, b], slope, d_b)
+        p, q = (a * steps + j) * LANES, (b * steps + j) * LANES
+        first = _added(first, d_a, out_a, (load(tanhs, p), load(lefts, p)), nodes[j])
+        second = _added(second, d_b, out_b, (load(tanhs, q), load(lefts, q)), nodes[j])
+    return first, second
+
+
+@nb.njit(**JIT)
+def _added(sums: Any, gradient: Any, out: Any, factors: Any, node: float) -> Any:
+    """The sums of ``_pair``, and what the gradient of a hidden unit at a node adds to them."""
+    (d_out, d_cell, d_c, d_rate), (tanh_cell, left) = sums, factors
+    cell = gradient * out * fma(0.0 - tanh_cell, tanh_cell, 1.0)
+    through = cell * left
+    return fma(gradient, tanh_cell, d_out), d_cell + cell, d_c + through, fma(through, node, d_rate)
+
+
+@nb.njit(**JIT)
+def _finish(i: int, sums: Any, gap: Any, d_gap: Any, numbers: Any) -> Any:
+    """The gradients of the state kept at i, from the sums of ``_pair``; the gradient of the gap, with its part."""
+    d_out, d_cell, d_c, d_rate = sums
+    d_rate = 0.0 - load(numbers, i + DIFFERENCE) * d_rate
+    store(numbers, i + D_C, d_c)
+    store(numbers, i + D_CELL, d_cell - d_c)
+    store(numbers, i + D_RATE, d_rate * gap)
+    store(numbers, i + D_OUT, d_out)
+    return fma(d_rate, load(numbers, i + DECAY), d_gap)
 
 
 @nb.njit(**JIT)

@@ -14,8 +14,8 @@ from eventflow.ops._lanes import JIT, LANES, fma, from_rows, load, splat, store,
 from eventflow.ops._vecmath import exp_decay, softplus_sigmoid, tanh
 
 # What is kept of each hidden unit, R numbers each, side by side (``_density`` uses the rest).
-DIFFERENCE, TARGET, DECAY, OUT, RATE, LEFT, TANH = (i * LANES for i in range(7))
-UNIT = 13 * LANES
+DIFFERENCE, TARGET, DECAY, OUT, RATE = (i * LANES for i in range(5))
+UNIT = 11 * LANES
 MARKS = 4  # marks at a time; the head's weight is padded with zeros to a multiple
 
 
@@ -27,9 +27,9 @@ def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
         states: four (N, H).
         u: (N, M).
         head: weight (K padded, H padded), bias (K padded,), scale (K,).
-        work: numbers, hidden (H padded, 1, R), lambdas (K, R), lanes (1, R), starts (R,).
+        work: numbers, hidden (H, 1, R), lambdas (K, R), lanes (1, R), starts (R,); one node, 1.0; an array of size 0.
     """
-    numbers, hidden_now, lambdas, lanes, starts = work
+    numbers, hidden_now, lambdas, lanes, starts, node, nothing = work
     rows, queries = u.shape
     hidden, marks = states[0].shape[1], out.shape[1]
     across = queries < LANES // 2  # few queries: sixteen rows side by side, else sixteen queries of a row
@@ -46,7 +46,7 @@ def intensity(states: Any, u: Any, head: Any, out: Any, work: Any) -> None:
                 here = first + r < pool
                 starts[r] = (row * queries + first + r if here else rows * queries) * marks
             rates(load(lanes, 0), hidden, numbers)
-            hidden_at(1.0, 0, hidden, hidden_now, numbers)
+            look_ahead(node, hidden, numbers, hidden_now, (nothing, nothing))
             _lambdas(hidden_now, hidden, head, lambdas)
             to_rows(out, starts, marks, lambdas, 0, LANES)
 
@@ -60,16 +60,24 @@ def rates(gap: Any, hidden: int, numbers: Any) -> None:
 
 
 @nb.njit(**JIT)
-def hidden_at(node: float, j: int, hidden: int, hiddens: Any, numbers: Any) -> None:
-    """hiddens[:, j] := the hidden state a part ``node`` of the gap ahead; LEFT and TANH on the way."""
-    step, place = hiddens.shape[1] * LANES, j * LANES
-    for i in range(0, hidden * UNIT, UNIT):
-        left = exp_decay(load(numbers, i + RATE) * -node)
-        tanh_cell = tanh(fma(load(numbers, i + DIFFERENCE), left, load(numbers, i + TARGET)))
-        store(numbers, i + LEFT, left)
-        store(numbers, i + TANH, tanh_cell)
-        store(hiddens, place, load(numbers, i + OUT) * tanh_cell)
-        place += step
+def look_ahead(nodes: Any, hidden: int, numbers: Any, hiddens: Any, factors: Any) -> None:
+    """hiddens (H or more, J, R): the hidden states a part ``nodes[j]`` of the gap ahead, j < J.
+
+    ``factors``: exp(-decay u) and tanh(cell) likewise, or of size 0 where they are not wanted.
+    """
+    lefts, tanhs = factors
+    for unit in range(hidden):
+        i, first = unit * UNIT, unit * hiddens.shape[1] * LANES
+        difference, target = load(numbers, i + DIFFERENCE), load(numbers, i + TARGET)
+        rate, out = load(numbers, i + RATE), load(numbers, i + OUT)
+        for j in range(nodes.shape[0]):
+            left = exp_decay(rate * -nodes[j])
+            tanh_cell = tanh(fma(difference, left, target))
+            place = first + j * LANES
+            store(hiddens, place, out * tanh_cell)
+            if lefts.size > 0:
+                store(lefts, place, left)
+                store(tanhs, place, tanh_cell)
 
 
 @nb.njit(**JIT)

@@ -103,14 +103,22 @@ def work_aside(head: tuple[Array, Array, Array], hidden: int, nodes: int, *, wan
     """What ``_density`` works on; the sums of the head's gradients are zero."""
     (k, h), marks = head[0].shape, len(head[2])
     dtype = torch.float32 if head[0].dtype == np.float32 else torch.float64
-    steps = (nodes + 1) | 1 if wanted else 1  # odd: consecutive hidden units then start in different cache sets
-    hiddens, slopes = scratch("hiddens", h, steps, LANES, dtype=dtype), scratch("slopes", k, steps, LANES, dtype=dtype)
+    steps = (nodes + 1) | 1  # odd: consecutive hidden units then start in different cache sets
+    hiddens = scratch("hiddens", h, steps, LANES, dtype=dtype)
+    lefts, tanhs = (scratch(name, *((h, steps) if wanted else (0, 0)), LANES, dtype=dtype) for name in ("left", "tanh"))
+    slopes = scratch("slopes", *((k, steps) if wanted else (0, 0)), LANES, dtype=dtype)
     sums = scratch("sums", *((k, h) if wanted else (0, 0)), LANES, dtype=dtype)
     sums_k = scratch("sums k", 2, marks if wanted else 0, LANES, dtype=dtype)
     sums.fill(0)
     sums_k.fill(0)
     work = _work("aside", hidden, _density.UNIT, _density.LANE_SLOTS, dtype)
-    return (*work, hiddens, slopes, sums, sums_k, _starts(get_ident(), "kinds"))
+    return (*work, hiddens, slopes, sums, sums_k, _starts(get_ident(), "kinds"), lefts, tanhs)
+
+
+def rule_of(rule: tuple[Tensor, Tensor], dtype: torch.dtype, *, marked: bool) -> tuple[Array, Array]:
+    """Nodes, with that of the event at the end of the gap if there is one, and weights."""
+    nodes, weights = arrays(rule, dtype)
+    return (np.append(nodes, nodes.dtype.type(1)) if marked else nodes), weights
 
 
 def _work(name: str, hidden: int, unit: int, lanes: int, dtype: torch.dtype) -> tuple[Array, ...]:

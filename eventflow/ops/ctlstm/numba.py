@@ -132,8 +132,11 @@ class _Intensity(torch.autograd.Function):
         numbers = memory.scratch("intensity", hidden, _intensity.UNIT, dtype=dtype)
         sizes = {"intensity hidden": (hidden, 1), "intensity marks": (marks,), "intensity gaps": (1,)}
         extra = (memory.scratch(name, *size, LANES, dtype=dtype) for name, size in sizes.items())
+        node, nothing = memory.arrays([torch.ones(1)], dtype)[0], memory.scratch("none", 0, 0, 0, dtype=dtype)
         states, (times,) = memory.arrays(parts[:4], dtype), memory.arrays([u], dtype)
-        _entry.intensity(states, times, memory.head_of(parts[4:], dtype), out.numpy(), (numbers, *extra, starts))
+        _entry.intensity(
+            states, times, memory.head_of(parts[4:], dtype), out.numpy(), (numbers, *extra, starts, node, nothing)
+        )
         return out[:-1].view(rows, queries, marks)
 
     @staticmethod
@@ -182,13 +185,14 @@ def _density_run(given: Any, parts: Any, rule: Rule, *, wanted: bool) -> tuple[T
     dt, mark, above = given
     dtype, rows, (marks, hidden) = dt.dtype, len(dt), parts[4].shape
     head = memory.head_of(parts[4:], dtype)
-    gaps, upstream, nodes, weights, *states = memory.arrays([dt, above, *rule, *parts[:4]], dtype)
+    gaps, upstream, *states = memory.arrays([dt, above, *parts[:4]], dtype)
     kinds = _NO_MARKS if mark is None else memory.arrays([mark], torch.int64)[0]
     value, d_dt = (torch.empty(n, dtype=dtype) for n in (rows, rows if wanted else 0))
     d_states = [torch.empty(rows + 1 if wanted else 0, hidden, dtype=dtype) for _ in range(4)]
     out = value.numpy(), d_dt.numpy(), tuple(x.numpy() for x in d_states)
-    work = memory.work_aside(head, hidden, len(nodes), wanted=wanted)
-    _entry.density((gaps, kinds, upstream), tuple(states), head, (nodes, weights), out, work)
+    rules = memory.rule_of(rule, dtype, marked=mark is not None)
+    work = memory.work_aside(head, hidden, len(rule[0]), wanted=wanted)
+    _entry.density((gaps, kinds, upstream), tuple(states), head, rules, out, work)
     return value, [d_dt, *(x[:rows] for x in d_states), *_gathered(work, marks, hidden)] if wanted else []
 
 
@@ -238,7 +242,7 @@ def _sequence_run(given: Any, above: Tensor | None, *, wanted: bool) -> tuple[Te
     last = [torch.empty(batch + 1, hidden, dtype=dtype) for _ in range(4)]
     out = terms.numpy(), tuple(x.numpy() for x in last), saved
     aside = memory.work_aside(head, hidden, len(rule[0]), wanted=wanted)
-    cell, law = (tables, weights, (*start, *start)), (head, memory.arrays(rule, dtype))
+    cell, law = (tables, weights, (*start, *start)), (head, memory.rule_of(rule, dtype, marked=True))
     _entry.sequence(inputs, cell, law, rows, out, (memory.work_ahead(hidden, dtype), aside))
     kept = {"inputs": inputs, "rows": rows, "saved": saved, "aside": aside, "counts": counts}
     kept["head"] = _gathered(aside, len(head[2]), hidden) if wanted else []
