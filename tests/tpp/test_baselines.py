@@ -13,8 +13,8 @@ from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.io import load_dataset
 from eventflow.tpp import Poisson
-from eventflow.tpp._baselines import STRENGTH, Baselines, fit_baselines
-from eventflow.tpp._mixture import SD_FLOOR, LognormalMixture, fit_lognormal_mixture
+from eventflow.tpp.baselines._mixture import SD_FLOOR, LognormalMixture, fit_lognormal_mixture
+from eventflow.tpp.baselines._trivial import STRENGTH, Baselines, fit_baselines
 
 
 def _log(seed: int = 0, sequences: int = 60, num_marks: int = 3, given_first: bool = False) -> Events:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import InputError
-from eventflow.tpp._metrics import (
+from eventflow.tpp.metrics._next_event import (
     ExactSum,
     GapMAE,
     GapRMSE,

@@ -12,8 +12,8 @@ from scipy import stats
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.tpp import Poisson
-from eventflow.tpp._kolmogorov import beta_cdf, beta_quantile, kolmogorov_sf
-from eventflow.tpp._residuals import ks_exponential, lay_end_to_end, qq_exponential, time_rescaling_residuals
+from eventflow.tpp.metrics._kolmogorov import beta_cdf, beta_quantile, kolmogorov_sf
+from eventflow.tpp.metrics._residuals import ks_exponential, lay_end_to_end, qq_exponential, time_rescaling_residuals
 
 SURE = 1e-6  # false alarm of a statistical test, seeds being fixed
 

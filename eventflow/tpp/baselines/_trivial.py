@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from eventflow.errors import InputError
 from eventflow.events import Events
-from eventflow.tpp._metrics import MarkNLLPerEvent, TimeNLLPerEvent, gap_mae, gap_rmse
-from eventflow.tpp._mixture import LognormalMixture, fit_lognormal_mixture
+from eventflow.tpp.baselines._mixture import LognormalMixture, fit_lognormal_mixture
+from eventflow.tpp.metrics._next_event import MarkNLLPerEvent, TimeNLLPerEvent, gap_mae, gap_rmse
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

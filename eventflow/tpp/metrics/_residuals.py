@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from eventflow.errors import InputError
 from eventflow.events import Events
-from eventflow.tpp._kolmogorov import beta_quantile, kolmogorov_sf
 from eventflow.tpp._process import PointProcess
+from eventflow.tpp.metrics._kolmogorov import beta_quantile, kolmogorov_sf
 
 Array = NDArray[np.float64]
 
