@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from eventflow.train._loader import EventLoader as EventLoader
     from eventflow.train._task import NetworkCallable as NetworkCallable
     from eventflow.train._task import PointProcessTask as PointProcessTask
+    from eventflow.train._watch import Pass as Pass
 
-__all__ = ["EventData", "EventLoader", "NetworkCallable", "PointProcessTask", "command"]
+__all__ = ["EventData", "EventLoader", "NetworkCallable", "Pass", "PointProcessTask", "command"]
 
-_HOME = {"EventData": "_data", "EventLoader": "_loader", "NetworkCallable": "_task", "PointProcessTask": "_task"}
+_HOME = {
+    "EventData": "_data", "EventLoader": "_loader", "NetworkCallable": "_task", "Pass": "_watch",
+    "PointProcessTask": "_task",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

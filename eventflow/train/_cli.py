@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from eventflow.train._references import Source, run_folder
 from eventflow.train._report import prediction_file, report_text, test_report, write_predictions
 from eventflow.train._run import EpochTable, new_run_folder, write_whole
 from eventflow.train._task import PointProcessTask
+from eventflow.train._watch import Pass, Watch
 
 MONITOR = "val/nll_per_event"
 
@@ -60,8 +62,11 @@ class SaveConfig(SaveConfigCallback):
 class TrainCLI(LightningCLI):
     """One command, from its arguments to its run folder."""
 
-    def __init__(self, command: str, words: list[str], sources: list[Source]) -> None:
+    def __init__(
+        self, command: str, words: list[str], sources: list[Source], watch: Callable[[Pass], bool] | None = None
+    ) -> None:
         self.words, self.sources = [command, *words], sources
+        self.watches = [] if watch is None else [Watch(watch)]
         arguments = LightningCLI.subcommands()[command]
         self.subcommands = lambda: {command: arguments}  # the parsers of the other three would cost a second
         self.folder: Path | None = None
@@ -132,13 +137,13 @@ class TrainCLI(LightningCLI):
         if self.subcommand != "fit":
             alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}  # judging is in float64
             plain = {"logger": False, "callbacks": None, "enable_checkpointing": False, "enable_progress_bar": bar}
-            return self._instantiate_trainer({**given, **alone, **plain}, [])
+            return self._instantiate_trainer({**given, **alone, **plain}, list(self.watches))
         self.folder = self._run_folder()
         checkpoint = self._get(self.config_init, "checkpoint")
         if checkpoint.dirpath is None:
             checkpoint.dirpath = str((self.folder / "checkpoints").resolve())
         last = ModelCheckpoint(checkpoint.dirpath, filename="last", save_on_train_epoch_end=True)
-        self.trainer_defaults["callbacks"] = [last, *([RichProgressBar()] if bar else [])]
+        self.trainer_defaults["callbacks"] = [last, *([RichProgressBar()] if bar else []), *self.watches]
         return super().instantiate_trainer(
             default_root_dir=str(self.folder), logger=self._loggers(given.get("logger")), enable_progress_bar=bar
         )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventflow.errors import InputError
 from eventflow.train._references import find_checkpoint, inline, run_folder
+
+if TYPE_CHECKING:
+    from eventflow.train._watch import Pass
 
 #: Set while a run lasts, so that the processes it starts write into the same folder.
 RUN_VARIABLE = "EVENTFLOW_RUN_FOLDER"
@@ -25,8 +29,10 @@ _HARMLESS = (
 )
 
 
-def command(name: str, argv: Sequence[str]) -> None:
+def command(name: str, argv: Sequence[str], *, watch: Callable[[Pass], bool] | None = None) -> None:
     """Run ``eventflow <name> <argv>``, name being fit, validate, test or predict.
+
+    ``watch`` is told of every epoch of fit and of the pass of test; training ends where it answers True.
 
     Raises:
         InputError: the words, a file they name, or the data are wrong.
@@ -43,7 +49,7 @@ def command(name: str, argv: Sequence[str]) -> None:
     from eventflow.train._cli import TrainCLI
 
     with _quiet(), _own_folder():
-        TrainCLI(name, words, sources)
+        TrainCLI(name, words, sources, watch)
 
 
 def _with_checkpoint(name: str, argv: list[str]) -> list[str]:
