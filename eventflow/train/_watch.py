@@ -12,8 +12,9 @@ import lightning.pytorch as L
 class Pass(NamedTuple):
     """One epoch of training, or one pass of judging.
 
-    split: "train" or "test". epoch: from 0. events: scored ones of this process. cpu_s, wall_s: seconds of the pass
-    alone (of an epoch: without its validation). val_nll: ``val/nll_per_event`` after the epoch; None where there is none.
+    split: "train" or "test". epoch: from 0. events: scored ones of this process. cpu_s, wall_s: what they took; of an
+    epoch without its validation, of a test without its first batch where it has others (in it, kernels are loaded, and
+    its events are not counted). val_nll: ``val/nll_per_event`` after the epoch; None where there is none.
     """
 
     split: str
@@ -68,6 +69,8 @@ class Watch(L.Callback):
     ) -> None:  # fmt: skip
         """Called by Lightning."""
         self._events += int(batch.scored.sum())
+        if batch_idx == 0 and sum(trainer.num_test_batches) > 1:
+            self._start()
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Called by Lightning."""
