@@ -168,6 +168,19 @@ def _plane(data: dict[str, Any]) -> Plane:
     return Plane(**{**pairs, "motion": Motion(**motion)})
 
 
+def motion_table(scene: Scene) -> Array:
+    """(planes, 13) float64: origin, velocity, sway (each x, y), sway_hz, spin, zoom, zoom_hz, tilt (x, y), tilt_hz."""
+    rows = [(p.origin, p.motion) for p in scene.planes]
+    return np.array(
+        [[*o, *m.velocity, *m.sway, m.sway_hz, m.spin, m.zoom, m.zoom_hz, *m.tilt, m.tilt_hz] for o, m in rows]
+    )
+
+
+def look_table(scene: Scene) -> Array:
+    """(planes, 6) float64: contrast, brightness, middle (x, y), radii (x, y; 0: it covers everything)."""
+    return np.array([[p.contrast, p.brightness, *p.middle, *(p.radii or (0.0, 0.0))] for p in scene.planes])
+
+
 def pixel_grid(height: int, width: int) -> tuple[Array, Array]:
     """(x, y), each (height, width) float64."""
     y, x = np.mgrid[:height, :width].astype(np.float64)

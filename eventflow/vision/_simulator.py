@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
-from eventflow.vision._scene import Scene, pixel_grid, project, texture
+from eventflow.vision._scene import Scene, look_table, motion_table, pixel_grid, texture
 
 Array = NDArray[Any]
+_Room = tuple[Array, Array, Array, Array]  # t, x, y, p
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,13 @@ class Chunk(NamedTuple):
     x: Array  # (n,) uint16
     y: Array
     p: Array  # (n,) uint8
-    image: Array  # (height, width) log intensity at the end
+    image: Array  # (height, width) log intensity at the end; a view, changed by the step after the next
     reference: Array  # (height, width) what it was when the pixel last fired; a view, changed by the next step
 
 
-def simulate(scene: Scene, camera: Camera | None = None, *, duration: float, max_step: float = 0.25) -> Events:
+def simulate(
+    scene: Scene, camera: Camera | None = None, *, duration: float, max_step: float = 0.25, threads: int = 1
+) -> Events:
     """Events of ``duration`` seconds of the scene; columns x, y, p, times in us from 0.
 
     Args:
@@ -79,76 +83,115 @@ def simulate(scene: Scene, camera: Camera | None = None, *, duration: float, max
         camera: by which pixels.
         duration: seconds.
         max_step: farthest that anything moves in one step, in pixels; in between, log intensity is a straight line.
+        threads: CPU threads, each with rows of its own; the events are the same for any number.
     """
-    parts = [(c.t, c.x, c.y, c.p) for c in simulate_chunks(scene, camera, duration=duration, max_step=max_step)]
-    t, x, y, p = (np.concatenate(column) for column in zip(*parts, strict=True))
+    chunks = simulate_chunks(scene, camera, duration=duration, max_step=max_step, threads=threads)
+    t, x, y, p = (np.concatenate(column) for column in zip(*((c.t, c.x, c.y, c.p) for c in chunks), strict=True))
     schema = Schema(unit="us", height=scene.height, width=scene.width)
     return Events.of(t, span=(0, round(duration * 1e6)), schema=schema, x=x, y=y, p=p)
 
 
 def simulate_chunks(
-    scene: Scene, camera: Camera | None = None, *, duration: float, max_step: float = 0.25
+    scene: Scene, camera: Camera | None = None, *, duration: float, max_step: float = 0.25, threads: int = 1
 ) -> Iterator[Chunk]:
     """The same, step by step, in constant memory."""
     camera = camera or Camera()
-    if not (0 < duration < 1e6 and max_step > 0):
-        raise InputError(f"simulate(duration={duration}, max_step={max_step}): expected positive numbers (s, px)")
-    from eventflow.vision._pixels import fire
+    if not (0 < duration < 1e6 and max_step > 0 and threads >= 1):
+        raise InputError(
+            f"simulate(duration={duration}, max_step={max_step}, threads={threads}): expected positive numbers (s, px)"
+        )
+    from eventflow.vision._pixels import step_length
 
     rng = np.random.default_rng(camera.seed)
     size = (scene.height, scene.width)
-    thresholds = tuple(
-        np.clip(rng.normal(camera.threshold, camera.threshold_noise, size), camera.threshold / 4, None)
-        for _ in range(2)
-    )
+    retina = _Retina.of(scene, camera, rng)
     noise = _Noise.of(camera, size, rng)
-    place = np.ascontiguousarray(np.moveaxis(camera.rectify_map(*size), -1, 0).astype(np.float64))
-    before = seen(scene, 0.0, place)
-    state = (before.copy(), np.full(size, -np.inf))
-    leak = camera.leak_hz * 1e-6
     now, end = 0.0, duration * 1e6
-    out = _room(1 << 16)
-    while now < end:
-        step = min(step_length(scene, now * 1e-6, max_step) * 1e6, end - now)
-        after = seen(scene, (now + step) * 1e-6, place)
+    motions = motion_table(scene)
+    with ThreadPoolExecutor(threads) as pool:
+        while now < end:
+            step = min(step_length(motions, now * 1e-6, size, max_step) * 1e6, end - now)
+            columns = retina.advance((now, step), pool, threads)
+            when, t, x, y, p = noise.join(columns, (now, now + step), retina.state[1])
+            yield Chunk(now, now + step, when, t, x, y, p, retina.images[0], retina.state[0])
+            now += step
+
+
+@dataclass
+class _Retina:
+    """The pixels' state, and how a step of it goes. Times in us."""
+
+    scene: tuple[Array, Array, Array]  # textures, motions, looks
+    place: Array
+    margin: float  # the farthest that a pixel looks from its own place
+    images: tuple[Array, Array]  # now, and room for the next
+    state: tuple[Array, Array]  # reference, held
+    thresholds: tuple[Array, Array]
+    pace: tuple[float, float]  # refractory us, leak in thresholds per us
+    rooms: list[_Room]  # of each thread
+
+    @classmethod
+    def of(cls, scene: Scene, camera: Camera, rng: np.random.Generator) -> _Retina:
+        size = (scene.height, scene.width)
+        up, down = (
+            np.clip(rng.normal(camera.threshold, camera.threshold_noise, size), camera.threshold / 4, None)
+            for _ in range(2)
+        )
+        place = np.ascontiguousarray(np.moveaxis(camera.rectify_map(*size), -1, 0).astype(np.float64))
+        first = seen(scene, 0.0, place)
+        textures = np.stack([texture(plane.seed) for plane in scene.planes])
+        margin = float(np.abs(place - np.stack(pixel_grid(*size))).max())
+        images, state = (first, np.empty(size)), (first.copy(), np.full(size, -np.inf))
+        pace = float(camera.refractory_us), camera.leak_hz * 1e-6
+        view = textures, motion_table(scene), look_table(scene)
+        return cls(view, place, margin, images, state, (up, down), pace, [])
+
+    def advance(self, step: tuple[float, float], pool: ThreadPoolExecutor, threads: int) -> tuple[Array, ...]:
+        """The events (t float64, x, y, p) of the step (start, length), row by row."""
+        from eventflow.vision._pixels import boxes, homographies
+
+        (textures, motions, looks), size = self.scene, self.place.shape[1:]
+        lie = homographies(motions, (step[0] + step[1]) * 1e-6, ((size[1] - 1) / 2, (size[0] - 1) / 2))
+        view = (textures, lie, looks, boxes(lie, looks, size, self.margin))
+        cuts = [size[0] * i // threads for i in range(threads + 1)]
+        self.rooms += [_room(1 << 12) for _ in range(threads - len(self.rooms))]
+
+        def work(i: int) -> int:
+            return self._rows(i, (cuts[i], cuts[i + 1]), view, step)
+
+        counts = [work(0)] if threads == 1 else list(pool.map(work, range(threads)))
+        self.images = self.images[1], self.images[0]
+        parts = [tuple(v[:n] for v in room) for room, n in zip(self.rooms, counts, strict=True)]
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def _rows(self, thread: int, rows: tuple[int, int], view: Any, step: tuple[float, float]) -> int:
+        """Advance these rows; the number of events, which lie in the thread's room."""
+        from eventflow.vision._pixels import advance
+
+        n, (row, last), clock = 0, rows, (*step, *self.pace)
         while True:
-            trial = tuple(v.copy() for v in state)
-            n = fire((before, after), trial, thresholds, (now, step, float(camera.refractory_us), leak), out)
-            if n <= len(out[0]):
-                break
-            out = _room(2 * n)
-        state = trial
-        columns = noise.join(tuple(v[:n] for v in out), (now, now + step), state[1])
-        when, t, x, y, p = columns
-        yield Chunk(now, now + step, when, t, x, y, p, after, state[0])
-        before, now = after, now + step
+            room = self.rooms[thread]
+            given = (view, self.place, self.images, self.state, self.thresholds, clock, room)
+            n, row = advance((row, last), *given, n)
+            if row == last:
+                return n
+            self.rooms[thread] = larger = _room(2 * len(room[0]))
+            for old, new in zip(room, larger, strict=True):
+                new[:n] = old[:n]
 
 
 def seen(scene: Scene, t: float, place: Array) -> Array:
     """(height, width) log intensity at time t (s), by pixels that look at ``place`` (2, height, width)."""
-    from eventflow.vision._pixels import render
+    from eventflow.vision._pixels import see_row
 
-    image = np.zeros(place.shape[1:])
-    for k, plane in enumerate(scene.planes):
-        look = (plane.contrast, plane.brightness, *plane.middle, *(plane.radii or (0.0, 0.0)))
-        render(texture(plane.seed), scene.homography(k, t), tuple(float(v) for v in look), place, image)
+    image, (height, width) = np.empty(place.shape[1:]), place.shape[1:]
+    scratch, looks = (np.empty((4, width)), np.empty(width, np.uint32)), look_table(scene)
+    everywhere = np.tile(np.array([0, height, 0, width]), (len(looks), 1))
+    lie = np.stack([scene.homography(k, t) for k in range(len(looks))])
+    view = (np.stack([texture(plane.seed) for plane in scene.planes]), lie, looks, everywhere)
+    for row in range(height):
+        see_row(row, view, (place[0, row], place[1, row]), image[row], scratch)
     return image
-
-
-def step_length(scene: Scene, t: float, max_step: float) -> float:
-    """Seconds, at most 1 ms, in which no plane moves by more than ``max_step`` pixels on the image."""
-    x = np.array([0, (scene.width - 1) / 2, scene.width - 1])[None, :].repeat(3, 0)
-    y = np.array([0, (scene.height - 1) / 2, scene.height - 1])[:, None].repeat(3, 1)
-    length = 1e-3
-    for k in range(len(scene.planes)):
-        while True:
-            move = np.linalg.inv(scene.homography(k, t + length)) @ scene.homography(k, t)
-            u, v = project(move, x, y)
-            farthest = float(np.hypot(u - x, v - y).max())
-            if farthest <= max_step:
-                break
-            length *= 0.9 * max_step / farthest
-    return length
 
 
 class _Noise(NamedTuple):
@@ -183,5 +226,5 @@ class _Noise(NamedTuple):
         return when, np.floor(when).astype(np.int64), x[order], y[order], p[order]
 
 
-def _room(n: int) -> tuple[Array, Array, Array, Array]:
+def _room(n: int) -> _Room:
     return np.empty(n), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint8)

@@ -24,6 +24,9 @@ from eventflow.vision import (
     write_flow_png,
     write_recording,
 )
+from eventflow.vision._pixels import homographies
+from eventflow.vision._scene import motion_table, pixel_grid
+from eventflow.vision._simulator import seen
 
 H, W = 96, 128
 
@@ -118,6 +121,63 @@ def test_flow_is_that_of_the_nearest_plane_and_composes() -> None:
     half, _ = tilted.flow(0.2, 0.3, x, y)
     rest, _ = tilted.flow(0.3, 0.5, x + half[:, 0], y + half[:, 1])
     np.testing.assert_allclose(half + rest, there, atol=1e-9)
+
+
+def test_a_near_plane_hides_the_far_one() -> None:
+    """Inside the patch the image and the events are those of the patch alone, outside it those of the background."""
+    far = Plane(Motion(velocity=(-200.0, 30.0)), seed=3)
+    near = Plane(Motion(velocity=(120.0, 0.0), spin=0.3), seed=4, radii=(25.0, 18.0))
+    both, lone = Scene((far, near), H, W), Scene((far,), H, W)
+    patch = Scene((Plane(near.motion, seed=4),), H, W)
+    inside = np.all([both.coverage(1, t, *pixel_grid(H, W)) == 1 for t in np.linspace(0, 0.02, 9)], 0)
+    outside = np.all([both.coverage(1, t, *pixel_grid(H, W)) == 0 for t in np.linspace(0, 0.02, 9)], 0)
+    assert inside.sum() > 500 and outside.sum() > 5000
+
+    def seen(scene, where):
+        *_, last = simulate_chunks(scene, duration=0.02)
+        events = simulate(scene, duration=0.02)
+        keep = where[events.marks["y"], events.marks["x"]]
+        return last.image[where], events.t[keep], pixel(events.marks["x"], events.marks["y"])[keep]
+
+    for hidden, where in ((patch, inside), (lone, outside)):
+        (image, t, place), (want, want_t, want_place) = seen(both, where), seen(hidden, where)
+        np.testing.assert_allclose(image, want, atol=1e-9)
+        assert len(t) > 200 and abs(len(t) / len(want_t) - 1) < 0.01  # the steps of the two scenes differ
+        assert np.abs(np.bincount(place, minlength=H * W) - np.bincount(want_place, minlength=H * W)).sum() < 20
+
+
+@pytest.mark.parametrize("distortion", [0.0, 0.1, -0.1])
+def test_the_compiled_retina_sees_what_the_scene_says(distortion) -> None:
+    """Its homographies are the definition's, and what it leaves out of a row (boxes) is nothing."""
+    for seed in range(4):
+        scene, camera = random_scene(seed, height=H, width=W, planes=4), Camera(distortion=distortion)
+        place = np.moveaxis(camera.rectify_map(H, W).astype(float), -1, 0)
+        for k, chunk in enumerate(simulate_chunks(scene, camera, duration=0.005)):
+            t = chunk.end * 1e-6
+            lie = homographies(motion_table(scene), t, ((W - 1) / 2, (H - 1) / 2))
+            np.testing.assert_allclose(lie, [scene.homography(k, t) for k in range(4)], atol=1e-9)
+            if k % 3 == 0:
+                np.testing.assert_allclose(chunk.image, seen(scene, t, np.ascontiguousarray(place)), atol=1e-9)
+
+
+def test_threads_change_nothing(scene) -> None:
+    camera = Camera(leak_hz=5.0, refractory_us=200.0, shot_noise_hz=20.0)
+    one, three = (simulate(scene, camera, duration=0.02, threads=n) for n in (1, 3))
+    np.testing.assert_array_equal(one.t, three.t)
+    for name in "xyp":
+        np.testing.assert_array_equal(one.marks[name], three.marks[name])
+
+
+def test_a_burst_larger_than_any_room_is_kept() -> None:
+    """A contrast of 40 thresholds at every pixel within one step."""
+    scene = Scene((Plane(Motion(velocity=(3000.0, 0.0)), contrast=8.0),), 64, 80)
+    parts = list(simulate_chunks(scene, Camera(threshold_noise=0.0), duration=0.004, max_step=20.0))
+    steps = np.zeros(64 * 80)
+    for c in parts:
+        np.add.at(steps, np.asarray(c.y, np.int64) * 80 + c.x, 2.0 * c.p - 1)
+    first = seen(scene, 0.0, np.stack(pixel_grid(64, 80)))
+    assert max(len(c.t) for c in parts) > 1 << 14
+    np.testing.assert_allclose(parts[-1].reference, first + 0.2 * steps.reshape(64, 80), atol=1e-6)
 
 
 def test_noise_has_the_rate_that_was_asked_for() -> None:
