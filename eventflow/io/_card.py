@@ -67,7 +67,10 @@ class Card:
         hub: the dataset's id on the HuggingFace hub.
         hub_statistics: as ``statistics``, for the hub's release where that is another one.
         statistics: split -> name -> number, as published or as first computed; tests compute them again.
-        truth: for simulations: the law that made the data, free form.
+        truth: for simulated event logs: the law that made the data, free form.
+        recordings: split -> the names of its sequences, for cameras: each is a folder of files, found below
+            EVENTFLOW_DATA/<name> by ``eventflow.vision.load_sequences``.
+        recipe: for simulated recordings: from what they follow, free form.
         source: where it comes from.
         notes: what a user should know.
     """
@@ -89,6 +92,8 @@ class Card:
     hub_statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     truth: Mapping[str, Any] = field(default_factory=dict)
+    recordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
     notes: tuple[str, ...] = ()
     folder: Path = Path()
@@ -126,6 +131,8 @@ class Card:
         plain["schema"] = Schema.from_dict(plain["schema"])
         for key in ("files", "sample"):
             plain[key] = _file_refs(key, plain.get(key) or {})
+        _refuse_unknown("recordings", plain.get("recordings") or {}, list(SPLITS))
+        plain["recordings"] = {k: tuple(map(str, v)) for k, v in (plain.get("recordings") or {}).items()}
         if plain.get("columns") is not None:
             plain["columns"] = LogColumns.from_dict(plain["columns"])
         if plain.get("split") is not None:
@@ -137,8 +144,8 @@ class Card:
         return card
 
     def _check(self) -> None:
-        if not (self.files or self.sample or self.hub):
-            raise InputError("card: neither files, nor sample, nor hub: where is the data?")
+        if not (self.files or self.sample or self.hub or self.recordings):
+            raise InputError("card: neither files, nor sample, nor hub, nor recordings: where is the data?")
         if self.sample and self.hub:
             raise InputError(
                 "card: both sample and hub; a sample is the dataset itself and never stands in for another"

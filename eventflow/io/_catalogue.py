@@ -73,6 +73,11 @@ def load_with_reports(
     if not (folder / "card.yaml").is_file():
         return _load_bare(folder, wanted if splits is not None else None)
     entry = Card.from_file(folder / "card.yaml")
+    if entry.recordings:
+        raise InputError(
+            f"dataset {entry.name!r} holds recordings of cameras, not logs. Write: eventflow.vision.load_sequences("
+            f"{str(name_or_path)!r}), or eventflow data info FILE for one of its files"
+        )
     local = _local(entry.files, data_folder())
     if local:
         return _load_files(entry, local, wanted)

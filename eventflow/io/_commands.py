@@ -53,6 +53,9 @@ def info_pages(
         raise InputError(
             f"{path_or_name} is a dataset, whose card says how to read it; columns and format are for files"
         )
+    if has_card(path_or_name) and (entry := _catalogue.card(path_or_name)).recordings:
+        yield render_card(entry)
+        return
     parts = load_with_reports(path_or_name)
     if has_card(path_or_name):
         yield render_card(_catalogue.card(path_or_name))
@@ -78,6 +81,7 @@ def data_list() -> None:
     for name in list_datasets():
         entry = _catalogue.card(name)
         sequences = [int(facts["sequences"]) for split, facts in entry.statistics.items() if split in SPLITS]
+        sequences += [len(names) for names in entry.recordings.values()]
         table.add_row(
             name, str(entry.schema.num_marks or "-"), entry.schema.unit, "/".join(f"{n:,}" for n in sequences),
             _found_in(entry), entry.title,
@@ -124,6 +128,9 @@ def data_convert(
 
 def _found_in(entry: Card) -> str:
     root = _catalogue.data_folder()
+    if entry.recordings:
+        here = root is not None and (root / entry.name).is_dir()
+        return "EVENTFLOW_DATA" if here else "to be simulated" if entry.recipe else "needs EVENTFLOW_DATA"
     if root is not None and entry.files and all((root / ref.path).is_file() for ref in entry.files.values()):
         return "EVENTFLOW_DATA"
     if entry.hub:

@@ -59,6 +59,9 @@ def render_card(card: Card) -> RenderableType:
 
     rows = [("", card.description), ("span", card.span), ("split", card.split_note), ("source", card.source),
             ("hub", card.hub), ("licence", card.licence), ("cite", card.citation)]  # fmt: skip
+    rows += [(split, f"{len(names)} recordings: {', '.join(names)}") for split, names in card.recordings.items()]
+    if card.recipe:
+        rows.append(("recipe", ", ".join(f"{name} {value}" for name, value in card.recipe.items())))
     if card.truth:
         rows.append(("truth", f"known: {', '.join(card.truth)}"))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
