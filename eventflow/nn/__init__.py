@@ -12,9 +12,10 @@ from eventflow.nn._cell import where_state as where_state
 from eventflow.nn._ctlstm import CTLSTM as CTLSTM
 from eventflow.nn._ctlstm import CTLSTMState as CTLSTMState
 from eventflow.nn._durations import DurationHead as DurationHead
-from eventflow.nn._durations import Gompertz as Gompertz
 from eventflow.nn._durations import LogNormalMixture as LogNormalMixture
 from eventflow.nn._durations import WeibullMixture as WeibullMixture
+from eventflow.nn._gompertz import Gompertz as Gompertz
+from eventflow.nn._gompertz import MarkedGompertz as MarkedGompertz
 from eventflow.nn._heads import SoftplusIntensity as SoftplusIntensity
 from eventflow.nn._heads import SoftplusNetwork as SoftplusNetwork
 from eventflow.nn._linear import LinearCell as LinearCell

@@ -16,15 +16,13 @@ from eventflow.nn._recorded import Recorded
 
 #: Added to times of laws whose density is singular at 0: far below a gap that matters, far above float32's smallest.
 TINY = 1e-8
-#: The log-intensity of :class:`Gompertz` stops growing here: e^15 events per unit; without it a long gap overflows.
-CEILING = 15.0
 
 
 class DurationHead(Recorded, nn.Module):
     """The law of the time to the next event, from the hidden state after the last one.
 
-    A subclass writes ``log_survival`` and ``log_density``; and ``mean_beyond`` and ``quantile`` where it has them in
-    closed form. Marks are independent of the time: ``mark_logits``.
+    A subclass writes ``log_survival``, ``log_density`` and ``log_mark_probs``; and ``mean_beyond`` and ``quantile``
+    where it has them in closed form.
 
     Args:
         hidden_size: H.
@@ -33,7 +31,10 @@ class DurationHead(Recorded, nn.Module):
 
     def __init__(self, hidden_size: int, num_marks: int) -> None:
         super().__init__()
-        self.mark_logits = nn.Linear(hidden_size, num_marks)
+
+    def log_mark_probs(self, h: Tensor, t: Tensor) -> Tensor:
+        """(..., K) log-probabilities of the marks of an event at t."""
+        raise NotImplementedError
 
     def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
         """(...) log P(T > t)."""
@@ -48,7 +49,7 @@ class DurationHead(Recorded, nn.Module):
         return self.log_density(h, t) - self.log_survival(h, t)
 
     def mean_beyond(self, h: Tensor, t: Tensor) -> Tensor | None:
-        """(...) E[T; T > t], or None where there is no closed form."""
+        """(...) E[T; T > t] where it has a closed form and marks are independent of the time, else None."""
         return None
 
     def quantile(self, h: Tensor, log_survival: Tensor) -> Tensor:
@@ -62,49 +63,18 @@ class DurationHead(Recorded, nn.Module):
         return torch.where(unreached, torch.inf, ((low + high) / 2).exp())
 
 
-class Gompertz(DurationHead):
-    """Log-intensity v . h + b + w t, a line in time (RMTPP: Du et al., KDD 2016, eq. 11); w may be negative, and then
-    the process may die out. Beyond e^CEILING it stays there."""
+class IndependentMarks(DurationHead):
+    """Time and mark of the next event are independent given the past; marks ~ softmax(V h + c)."""
 
     def __init__(self, hidden_size: int, num_marks: int) -> None:
         super().__init__(hidden_size, num_marks)
-        self.level = nn.Linear(hidden_size, 1)  # v, b
-        self.slope = nn.Parameter(torch.zeros(()))  # w
+        self.mark_logits = nn.Linear(hidden_size, num_marks)
 
-    def _start(self, h: Tensor, t: Tensor) -> Tensor:
-        return self.level(h)[..., 0] + torch.zeros_like(t)
-
-    def _line(self, start: Tensor) -> Tensor:
-        """How long the log-intensity keeps to its line."""
-        rising = (CEILING - start).clamp_min(0) / self.slope.clamp_min(1e-12)
-        flat = torch.where(start > CEILING, 0.0, torch.inf)
-        return torch.where(self.slope > 0, rising, flat).detach()
-
-    def log_hazard(self, h: Tensor, t: Tensor) -> Tensor:
-        return (self._start(h, t) + self.slope * t).clamp_max(CEILING)
-
-    def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
-        start = self._start(h, t)
-        on_line = torch.minimum(t, self._line(start))
-        grown = start.clamp_max(CEILING).exp() * on_line * _expm1_ratio(self.slope * on_line)
-        return -(grown + math.exp(CEILING) * (t - on_line))
-
-    def log_density(self, h: Tensor, t: Tensor) -> Tensor:
-        return self.log_hazard(h, t) + self.log_survival(h, t)
-
-    def quantile(self, h: Tensor, log_survival: Tensor) -> Tensor:
-        start, hazard = self._start(h, log_survival), -log_survival
-        rate, line = start.clamp_max(CEILING).exp(), self._line(start)
-        ratio = self.slope * hazard / rate
-        slope = torch.where(self.slope.abs() < 1e-8, 1.0, self.slope)
-        grown = torch.where(ratio > -1, torch.log1p(ratio.clamp_min(-1 + 1e-12)) / slope, torch.inf)
-        on_line = torch.where(self.slope.abs() < 1e-8, hazard / rate, grown)
-        until = torch.where(line.isinf(), 0.0, line)
-        beyond = until + (hazard - rate * until * _expm1_ratio(self.slope * until)) / math.exp(CEILING)
-        return torch.where(on_line <= line, on_line, beyond)
+    def log_mark_probs(self, h: Tensor, t: Tensor) -> Tensor:
+        return self.mark_logits(h).log_softmax(-1)
 
 
-class _Mixture(DurationHead):
+class _Mixture(IndependentMarks):
     """C components with weights, and two parameters each, from one linear map of the hidden state."""
 
     def __init__(self, hidden_size: int, num_marks: int, *, components: int) -> None:
@@ -165,10 +135,3 @@ class WeibullMixture(_Mixture):
         upper = torch.special.gammaincc(order, self._power(log_scale, log_shape, log_t).exp().expand_as(order))
         whole = (weight + log_scale + torch.lgamma(order)).exp() * upper
         return whole.sum(-1) - TINY * self.log_survival(h, t).exp()
-
-
-def _expm1_ratio(x: Tensor) -> Tensor:
-    """(e^x - 1) / x, 1 at 0, with gradients that are finite there."""
-    small = x.abs() < 1e-4
-    safe = torch.where(small, 1.0, x)
-    return torch.where(small, 1 + x / 2 + x**2 / 6, torch.expm1(safe) / safe)

@@ -19,7 +19,7 @@ from eventflow.nn import (
     SoftplusNetwork,
     WeibullMixture,
 )
-from eventflow.testing import check_point_process
+from eventflow.testing import check_cell, check_point_process
 from eventflow.tpp import (
     IFTPP,
     NHP,
@@ -60,16 +60,23 @@ def test_rmtpp_obeys_every_law(slope: float) -> None:
 @pytest.mark.parametrize(
     "process",
     [
+        RMTPP(3, hidden_size=6, embedding_size=4, mark_slopes=True, time_scale=2.0),
+        RMTPP(3, hidden_size=6, compat="easytpp", time_scale=0.5),
         IFTPP(3, hidden_size=6, embedding_size=4, components=5, time_scale=0.5),
         NeuralPointProcess(2, LSTM(5, 6), WeibullMixture(6, 2, components=4), time_scale=3.0),
         NeuralPointProcess(2, CTLSTM(5, 6), LogNormalMixture(6, 2, components=3)),
         NeuralPointProcess(2, CTLSTM(5, 6), SoftplusIntensity(6, 2), quadrature=30),
         NeuralPointProcess(3, GRU(5, 6), SoftplusNetwork(6, 3), quadrature=30, time_scale=0.5),
     ],
-    ids=["iftpp", "weibull-lstm", "lognormal-ctlstm", "softplus-ctlstm", "softplus-gru"],
+    ids=["slopes", "compat", "iftpp", "weibull-lstm", "lognormal-ctlstm", "softplus-ctlstm", "softplus-gru"],
 )
 def test_cells_and_heads_obey_every_law(process: PointProcess) -> None:
     check_point_process(wild(process, scale=0.4))
+
+
+def test_the_clock_of_rmtpp_compat_is_a_cell() -> None:
+    process = wild(RMTPP(2, hidden_size=4, compat="easytpp"))
+    check_cell(process.cell)
 
 
 def test_rmtpp_saturates_instead_of_overflowing() -> None:

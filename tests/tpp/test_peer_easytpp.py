@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from eventflow.events import Events, Schema, pad
-from eventflow.tpp import NHP, SAHP, THP
+from eventflow.tpp import NHP, RMTPP, SAHP, THP
 
 pytestmark = pytest.mark.peer
 
@@ -95,6 +95,23 @@ def test_sahp_compat_likelihood_is_easytpps() -> None:
         ours.shift.weight.copy_(theirs.layer_position_emb.layer_time_delta.weight)
         ours.ends.weight.copy_(torch.cat([x[0].weight for x in (theirs.mu, theirs.eta, theirs.gamma)]))
         ours.log_scale.copy_(-theirs.softplus.log_beta)
+    events, batch = _tape()
+    loss, _ = theirs.loglike_loss(batch)
+    torch.testing.assert_close(ours.log_prob(events, compat="easytpp").sum(), -loss, rtol=0, atol=2e-5)
+
+
+def test_rmtpp_compat_likelihood_is_easytpps() -> None:
+    peer = pytest.importorskip("easy_tpp.model.torch_model.torch_rmtpp", reason="EasyTPP is not installed beside us")
+    torch.manual_seed(0)
+    theirs = peer.RMTPP(_config(pytest.importorskip("easy_tpp.config_factory"))).double()
+    ours = RMTPP(3, hidden_size=8, compat="easytpp").double()
+    with torch.no_grad():
+        ours.embedding.weight[:3].copy_(theirs.layer_type_emb.weight[:3])
+        ours.cell.time.load_state_dict(theirs.layer_temporal_emb.state_dict())
+        ours.cell.rnn.load_state_dict(theirs.layer_rnn.state_dict())
+        ours.head.level.weight.copy_(theirs.hidden_to_intensity_logits.weight)
+        ours.head.level.bias.copy_(theirs.hidden_to_intensity_logits.bias + theirs.b_t[0])
+        ours.head.slope.copy_(theirs.w_t[0])
     events, batch = _tape()
     loss, _ = theirs.loglike_loss(batch)
     torch.testing.assert_close(ours.log_prob(events, compat="easytpp").sum(), -loss, rtol=0, atol=2e-5)

@@ -27,6 +27,7 @@ class NeuralPointProcess(HistoryProcess):
         num_marks: K.
         cell: of D inputs: a mark's embedding of D - 1 numbers, and log(1 + gap).
         head: made with (cell.hidden_size, num_marks).
+        sees_gaps: False leaves log(1 + gap) out, for a cell to which the time between events happens anyway.
         time_scale: see :class:`PointProcess`.
         quadrature: nodes per gap of the compensator, where it has no closed form.
     """
@@ -37,11 +38,12 @@ class NeuralPointProcess(HistoryProcess):
         return object.__new__(DurationProcess if cls is NeuralPointProcess and isinstance(head, DurationHead) else cls)
 
     def __init__(
-        self, num_marks: int, cell: Cell, head: Head, *, time_scale: float = 1.0, quadrature: int = 20
-    ) -> None:
+        self, num_marks: int, cell: Cell, head: Head, *, sees_gaps: bool = True, time_scale: float = 1.0,
+        quadrature: int = 20,
+    ) -> None:  # fmt: skip
         super().__init__(
-            num_marks, cell, embedding_size=cell.input_size - 1, gap_features=1, time_scale=time_scale,
-            quadrature=quadrature,
+            num_marks, cell, embedding_size=cell.input_size - sees_gaps, gap_features=int(sees_gaps),
+            time_scale=time_scale, quadrature=quadrature,
         )  # fmt: skip
         made_for = (head.init_args["hidden_size"], head.init_args["num_marks"])
         if made_for != (cell.hidden_size, num_marks):
@@ -64,23 +66,22 @@ class DurationProcess(NeuralPointProcess):
     head: DurationHead
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
-        h = self.cell.read(state.cell)
-        log_marks = self.head.mark_logits(h).log_softmax(-1)
-        return (self.head.log_hazard(h, state.elapsed + u)[..., None] + log_marks).exp()
+        h, age = self.cell.read(state.cell), state.elapsed + u
+        return (self.head.log_hazard(h, age)[..., None] + self.head.log_mark_probs(h, age)).exp()
 
     def _log_intensity(self, state: HistoryState, mark: Tensor, u: Tensor) -> Tensor:
-        h = self.cell.read(state.cell)
-        return self.head.log_hazard(h, state.elapsed + u) + self._log_mark(h, mark)
+        h, age = self.cell.read(state.cell), state.elapsed + u
+        return self.head.log_hazard(h, age) + self._log_mark(h, mark, age)
 
-    def _log_mark(self, h: Tensor, mark: Tensor) -> Tensor:
-        return self.head.mark_logits(h).log_softmax(-1).gather(-1, mark[..., None])[..., 0]
+    def _log_mark(self, h: Tensor, mark: Tensor, age: Tensor) -> Tensor:
+        return self.head.log_mark_probs(h, age).gather(-1, mark[..., None])[..., 0]
 
     def _log_density(self, state: HistoryState, mark: Tensor, u: Tensor, rule: Rule | None = None) -> Tensor:
         if rule is not None:
             return super()._log_density(state, mark, u, rule)
-        h = self.cell.read(state.cell)
-        log_density = self.head.log_density(h, state.elapsed + u) - self.head.log_survival(h, state.elapsed)
-        return log_density + self._log_mark(h, mark)
+        h, age = self.cell.read(state.cell), state.elapsed + u
+        log_density = self.head.log_density(h, age) - self.head.log_survival(h, state.elapsed)
+        return log_density + self._log_mark(h, mark, age)
 
     def _compensator(self, state: HistoryState, u: Tensor) -> Tensor:
         h = self.cell.read(state.cell)
@@ -92,8 +93,9 @@ class DurationProcess(NeuralPointProcess):
     ) -> tuple[Tensor, Tensor]:  # by inversion
         h = self.cell.read(state.cell)
         target = self.head.log_survival(h, state.elapsed) - _exponential(torch.ones_like(until), generator)
-        u = (self.head.quantile(h, target) - state.elapsed).clamp_min(0)
-        mark = _categorical(self.head.mark_logits(h).softmax(-1), generator)
+        age = self.head.quantile(h, target)
+        u = (age - state.elapsed).clamp_min(0)
+        mark = _categorical(self.head.log_mark_probs(h, age.where(u < until, state.elapsed)).exp(), generator)
         return u.where(u < until, torch.inf), mark.where(u < until, -1)
 
     @torch.no_grad()
@@ -106,5 +108,5 @@ class DurationProcess(NeuralPointProcess):
         log_survival = self.head.log_survival(h, state.elapsed)
         mean = (beyond * torch.exp(-log_survival) - state.elapsed).clamp_min(0)
         median = (self.head.quantile(h, log_survival - 0.6931471805599453) - state.elapsed).clamp_min(0)
-        probs = self.head.mark_logits(h).softmax(-1)
+        probs = self.head.log_mark_probs(h, state.elapsed).exp()
         return Prediction(mean * self.time_scale, median * self.time_scale, probs, torch.zeros_like(mean))
