@@ -6,6 +6,8 @@ from eventflow.tpp._checkpoint import LoadedModel as LoadedModel
 from eventflow.tpp._checkpoint import checkpoint_entry as checkpoint_entry
 from eventflow.tpp._checkpoint import load_model as load_model
 from eventflow.tpp._checkpoint import save_model as save_model
+from eventflow.tpp._continue import Continuations as Continuations
+from eventflow.tpp._continue import Forecast as Forecast
 from eventflow.tpp._path import intensity_path as intensity_path
 from eventflow.tpp._process import PointProcess as PointProcess
 from eventflow.tpp._process import Prediction as Prediction
@@ -17,6 +19,11 @@ from eventflow.tpp.baselines._mixture import fit_lognormal_mixture as fit_lognor
 from eventflow.tpp.baselines._trivial import BaselineRow as BaselineRow
 from eventflow.tpp.baselines._trivial import Baselines as Baselines
 from eventflow.tpp.baselines._trivial import fit_baselines as fit_baselines
+from eventflow.tpp.metrics._events_ahead import OTD as OTD
+from eventflow.tpp.metrics._events_ahead import TMAP as TMAP
+from eventflow.tpp.metrics._horizon import Forecaster as Forecaster
+from eventflow.tpp.metrics._horizon import evaluate_horizon as evaluate_horizon
+from eventflow.tpp.metrics._horizon import horizon_positions as horizon_positions
 from eventflow.tpp.metrics._next_event import GapMAE as GapMAE
 from eventflow.tpp.metrics._next_event import GapRMSE as GapRMSE
 from eventflow.tpp.metrics._next_event import Judged as Judged

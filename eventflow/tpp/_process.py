@@ -19,6 +19,7 @@ from eventflow.events import Events, PaddedBatch, Schema, pad
 from eventflow.nn import map_state
 from eventflow.nn._recorded import Recorded
 from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean
+from eventflow.tpp._continue import Continuations, continue_from
 from eventflow.tpp._predict import predict_next
 from eventflow.tpp._query import Prediction as Prediction
 from eventflow.tpp._query import queried as queried
@@ -148,6 +149,21 @@ class PointProcess(Recorded, nn.Module):
     def sample_next(self, state: Any, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """One independent draw per sequence of the next gap and mark; (inf, -1) where no event comes."""
         return sample_next(self, state, generator=generator)
+
+    def continue_from(
+        self, state: Any, *, steps: int | None = None, horizon: float | None = None, num_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Continuations:  # fmt: skip
+        """``num_samples`` independent continuations of every sequence of ``state``, from now: the next ``steps``
+        events, or all that come within ``horizon`` (half-open, in the data's unit), or whichever ends first.
+
+        All rows go forward together and carry their states, so that a continuation costs what its events cost, however
+        long the past. ``model.continue_from(model.encode(batch), horizon=2.0, num_samples=100)`` continues from every
+        event of every sequence at once: leaves (B, T, 100, N).
+        """
+        return continue_from(
+            self, state, steps=steps, horizon=horizon, num_samples=num_samples, generator=generator
+        )
 
     def simulate(
         self, *, span: tuple[float, float], num_sequences: int = 1, generator: torch.Generator | None = None,

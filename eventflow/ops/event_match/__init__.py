@@ -1,4 +1,4 @@
-"""Predicted events against those that came: what it costs to turn one into the other, and which of them found a partner.
+"""Predicted events against those that came: the cost of turning one into the other, and who finds a partner.
 
 Axes: N rows, P predicted events, T true ones, K marks. Times are numbers of one clock; an absent event has time inf or
 mark -1. Both problems are assignments, and both have so much structure that no general solver is needed: distances on a
