@@ -8,6 +8,7 @@ from eventflow.tpp._checkpoint import load_model as load_model
 from eventflow.tpp._checkpoint import save_model as save_model
 from eventflow.tpp._continue import Continuations as Continuations
 from eventflow.tpp._continue import Forecast as Forecast
+from eventflow.tpp._easytpp import load_easytpp as load_easytpp
 from eventflow.tpp._path import intensity_path as intensity_path
 from eventflow.tpp._process import PointProcess as PointProcess
 from eventflow.tpp._process import Prediction as Prediction
@@ -44,7 +45,9 @@ from eventflow.tpp.metrics._residuals import Residuals as Residuals
 from eventflow.tpp.metrics._residuals import ks_exponential as ks_exponential
 from eventflow.tpp.metrics._residuals import qq_exponential as qq_exponential
 from eventflow.tpp.metrics._residuals import time_rescaling_residuals as time_rescaling_residuals
+from eventflow.tpp.models._anhn import ANHN as ANHN
 from eventflow.tpp.models._attnhp import AttNHP as AttNHP
+from eventflow.tpp.models._fullynn import FullyNN as FullyNN
 from eventflow.tpp.models._hawkes import Hawkes as Hawkes
 from eventflow.tpp.models._history import HistoryProcess as HistoryProcess
 from eventflow.tpp.models._history import HistoryState as HistoryState
