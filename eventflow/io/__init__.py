@@ -28,6 +28,9 @@ from eventflow.io.easytpp._hub import load_hub as load_hub
 from eventflow.io.info._info import Info as Info
 from eventflow.io.info._info import describe as describe
 from eventflow.io.info._page import render as render
+from eventflow.io.live._open import open_camera as open_camera
+from eventflow.io.live._send import CameraSink as CameraSink
+from eventflow.io.live._stream import CameraStream as CameraStream
 from eventflow.io.live._uri import Sink as Sink
 from eventflow.io.live._uri import Source as Source
 from eventflow.io.live._uri import open_sink as open_sink

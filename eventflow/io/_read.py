@@ -67,6 +67,12 @@ def open_recording(
     Raises:
         InputError: for a file of another kind. Reading raises it at a fault, with the byte.
     """
+    if "://" in str(path):
+        from eventflow.io.live._open import open_camera as open_live
+
+        if format is not None:
+            raise InputError(f"{path}: the format of a live camera stands in its URI: {path}?format={format}")
+        return open_live(str(path), schema=schema, recover=recover)
     path, name = Path(path), _format_of(path, format)
     if name not in CAMERA_FORMATS:
         raise InputError(f"{path} is {name}, not a camera's recording. Write: read_events({str(path)!r})")

@@ -22,6 +22,7 @@ class Recording:
 
     Attributes:
         path: the file.
+        name: the same, as people write it.
         format: its format.
         schema: unit ``us``, the sensor's height and width (None where the file does not say).
         report: what was noticed; with ``recover``, why and where reading ended.
@@ -31,6 +32,7 @@ class Recording:
 
     def __init__(self, source: Source, *, format: str, schema: Schema | None = None, recover: bool = False) -> None:
         self.path: Path = source.opening.path
+        self.name = str(self.path)
         self.format = format
         self.schema = replace(
             schema or Schema(), unit="us", height=source.height, width=source.width, given_first=False
@@ -109,16 +111,16 @@ class Recording:
                     break
         except BrokenError as error:
             if not self._recover:
-                raise InputError(
-                    f"{self.path}: {error}. To have the events before that, with a report: "
-                    f"read_events({str(self.path)!r}, recover=True)"
-                ) from None
+                raise InputError(f"{self.name}: {error}. {self._hint()}") from None
             note = f"reading ended at {error}; {rows:,} events before that were kept"
             if not quietly and note not in self.report.notes:
                 self.report.facts["broken"] = 1.0
                 self.report.notes.append(note)
         self.report.rows = max(self.report.rows, rows)
         self.report.notes += [note for note in source.notes if note not in self.report.notes]
+
+    def _hint(self) -> str:
+        return f"To have the events before that, with a report: read_events({self.name!r}, recover=True)"
 
     def _events(self, columns: Columns, start: int, end: int) -> Events:
         marks = {"x": columns.x, "y": columns.y, "p": columns.p}

@@ -6,6 +6,9 @@
     path.parquet        one event a row
     tcp://host:port     JSON lines. A source listens there for one producer (and ends when it closes); a sink connects
                         to a consumer that listens. tcp://host:port?resume=1: see below
+    udp://host:port?format=spif, tcp://host:port?format=evt3, camera://metavision, camera://dv
+                        an event camera's events, as JSON lines {"key", "t", "mark", "x", "y"}; see
+                        :mod:`eventflow.io.live`. ``open_recording`` gives the same as arrays
 
 A source's **position** is plain data: what has been handed out so far, with a checksum of the last line. After
 ``seek(position)`` it goes on behind that line. Regular files (``< file`` too) jump there; a pipe or a producer must
@@ -25,21 +28,14 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from urllib.parse import parse_qsl, urlsplit
 
-from eventflow.errors import InputError, did_you_mean
+from eventflow.errors import InputError
 
 #: What a position is: plain data that json can hold.
 Position = dict[str, Any]
 
 LINES = (".jsonl", ".ndjson", ".txt")
 TABLES = (".csv", ".tsv", ".parquet")
-_ELSEWHERE = {
-    "udp": "datagrams are lost and reordered without notice: put a tcp or file source behind your receiver",
-    "kafka": "not built yet. Write: kcat -C -b HOST -t TOPIC -o beginning | eventflow stream --source - ...",
-    "redis": "not built yet. Pipe a reader that prints JSON lines: reader | eventflow stream --source - ...",
-    "file": "write the path itself",
-}
 
 
 @runtime_checkable
@@ -108,10 +104,7 @@ def open_source(uri: str, *, words: bool = False) -> Source:
 
         return LineSource(0, "stdin")
     if "://" in uri:
-        from eventflow.io.live._tcp import TcpSource
-
-        host, port, options = _tcp(uri, ("resume",))
-        return TcpSource(host, port, resume=options.get("resume", "0") == "1")
+        return _remote_source(uri)
     path = Path(uri)
     _check_readable(path)
     if path.suffix.lower() in TABLES and path.is_file():
@@ -133,10 +126,7 @@ def open_sink(uri: str) -> Sink:
         regular = stat.S_ISREG(os.fstat(1).st_mode)
         return sinks.FileSink.of_stdout() if regular else sinks.PipeSink(lambda: 1, "stdout")
     if "://" in uri:
-        from eventflow.io.live._tcp import TcpSink
-
-        host, port, _ = _tcp(uri, ())
-        return TcpSink(host, port)
+        return _remote_sink(uri)
     path = Path(uri)
     _check_writable(path)
     if path.exists() and not path.is_file():
@@ -145,23 +135,30 @@ def open_sink(uri: str) -> Sink:
     return kinds.get(path.suffix.lower(), sinks.FileSink)(path)
 
 
-def _tcp(uri: str, known: Sequence[str]) -> tuple[str, int, dict[str, str]]:
-    parts = urlsplit(uri)
-    if parts.scheme in _ELSEWHERE:
-        raise InputError(f"{uri}: {_ELSEWHERE[parts.scheme]}")
-    if parts.scheme != "tcp":
-        raise InputError(f"{uri}: unknown scheme {parts.scheme!r}; expected -, a path, or tcp://host:port")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if port is None or parts.path not in ("", "/"):
-        raise InputError(f"{uri}: expected tcp://host:port with a port in 0..65535, as in tcp://127.0.0.1:9000")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name, value in options.items():
-        if name not in known or value not in ("0", "1"):
-            raise InputError(f"{uri}: option {name}={value}; {did_you_mean(name, [f'{k}=1' for k in known])}")
-    return parts.hostname or "127.0.0.1", port, options
+def _remote_source(uri: str) -> Source:
+    from eventflow.io.live import _address, _tcp
+
+    address = _address.parse(uri)
+    if address.is_camera:
+        from eventflow.io.live._open import open_camera
+        from eventflow.io.live._stream import CameraLines
+
+        pixels = address.choice("key", ("camera", "pixel"), "camera") == "pixel"
+        return CameraLines(open_camera(uri), pixels=pixels)
+    address.check(("resume",))
+    return _tcp.TcpSource(address.host, address.port, resume=address.flag("resume"))
+
+
+def _remote_sink(uri: str) -> Sink:
+    from eventflow.io.live import _address, _tcp
+
+    address = _address.parse(uri)
+    if address.is_camera:
+        from eventflow.io.live._open import open_camera_sink
+
+        return open_camera_sink(uri)
+    address.check(())
+    return _tcp.TcpSink(address.host, address.port)
 
 
 def _check_readable(path: Path) -> None:

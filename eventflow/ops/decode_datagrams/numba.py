@@ -1,0 +1,106 @@
+"""The definition of ``naive.py``, compiled."""
+
+from __future__ import annotations
+
+from numba import int64, njit
+
+from eventflow.ops.decode_datagrams._registers import FOREVER, HALF, SLACK
+
+# Registers by number, in the order of their names.
+NOW, BASE, STAMPED, HELD, LATE, RESTARTS, MALFORMED, REST = range(8)
+#: What `_clock` says of an event.
+_GOOD, _SKIP = 0, 1
+
+
+@njit(cache=True, nogil=True)
+def decode(rows, sizes, arrivals, r, options, columns):  # pragma: no cover - compiled
+    """How many events were written to the columns; the registers are changed in place.
+
+    ``options``: layout, width, height, late, stream.
+    """
+    t, x, y, p = columns
+    layout, width, height, late, stream = options[0], options[1], options[2], options[3], options[4]
+    n = 0
+    for i in range(len(sizes)):
+        row, size, at = rows[i], sizes[i], int64(0)
+        r[REST] = 0
+        while at < size:
+            stamp, ex, ey, on, length = _record(layout, row, at, size)
+            if length == 0 and stream:
+                r[REST] = size - at
+                break
+            if length == 0 or ex >= width or ey >= height or on > 1:
+                r[MALFORMED] += 1
+                break
+            if _clock(stamp, arrivals[i], layout != 1, r, late if at == 0 or stream else -1):
+                break
+            t[n], x[n], y[n], p[n] = r[NOW], ex, ey, on
+            n += 1
+            at += length
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _clock(stamp, arrival, comes_round, r, late):  # pragma: no cover - compiled
+    if stamp == -1:
+        if r[STAMPED] == 0 and arrival > r[NOW]:
+            r[NOW] = arrival
+        return _GOOD
+    if stamp > FOREVER or stamp < 0:
+        r[MALFORMED] += 1
+        return _SKIP
+    now, base = r[NOW], r[BASE]
+    t = stamp + base
+    r[STAMPED] = 1
+    if now < 0:
+        r[NOW] = t
+        return _GOOD
+    if comes_round and now - t > HALF:
+        t, base = t + 2 * HALF, base + 2 * HALF
+    elif comes_round and base != 0 and t - now > HALF:
+        t -= 2 * HALF
+    back = now - t
+    if back <= 0:
+        r[NOW], r[BASE] = t, base
+    elif back <= SLACK:
+        r[BASE] = base
+        r[HELD] += 1
+    elif late < 0 or back <= late:
+        r[MALFORMED if late < 0 else LATE] += 1
+        return _SKIP
+    else:
+        r[BASE] = now - stamp
+        r[RESTARTS] += 1
+    return _GOOD
+
+
+@njit(cache=True, nogil=True)
+def _record(layout, row, at, size):  # pragma: no cover - compiled
+    """(stamp, x, y, p, bytes); a stamp of -1: none, of -2: impossible; no bytes: the record is cut off."""
+    if layout == 0:
+        if at + 4 > size:
+            return int64(0), int64(0), int64(0), int64(0), int64(0)
+        word = _number(row, at, 4)
+        x, p, y = (word >> 16) & 0x7FFF, (word >> 15) & 1, word & 0x7FFF
+        if word >> 31:
+            return int64(-1), x, y, p, int64(4)
+        if at + 8 > size:
+            return int64(0), int64(0), int64(0), int64(0), int64(0)
+        return _number(row, at + 4, 4), x, y, p, int64(8)
+    if layout == 1:
+        if at + 13 > size:
+            return int64(0), int64(0), int64(0), int64(0), int64(0)
+        t = _number(row, at, 8)
+        return t if t >= 0 else int64(-2), _number(row, at + 8, 2), _number(row, at + 10, 2), int64(row[at + 12]), 13
+    if at + 8 > size:
+        return int64(0), int64(0), int64(0), int64(0), int64(0)
+    word = _number(row, at + 6, 2)
+    return _number(row, at, 4), _number(row, at + 4, 2), word >> 1, word & 1, int64(8)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _number(row, at, width):  # pragma: no cover - compiled
+    value = int64(0)
+    for i in range(width):
+        value |= int64(row[at + i]) << (8 * i)
+    return value
