@@ -55,6 +55,7 @@ from eventflow.tpp.models._iftpp import IFTPP as IFTPP
 from eventflow.tpp.models._neural import DurationProcess as DurationProcess
 from eventflow.tpp.models._neural import NeuralPointProcess as NeuralPointProcess
 from eventflow.tpp.models._nhp import NHP as NHP
+from eventflow.tpp.models._odetpp import ODETPP as ODETPP
 from eventflow.tpp.models._poisson import Poisson as Poisson
 from eventflow.tpp.models._rmtpp import RMTPP as RMTPP
 from eventflow.tpp.models._sahp import SAHP as SAHP

@@ -11,21 +11,25 @@ softplus of the last layer at t: it moves between events because its queries do.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eventflow.errors import InputError
-from eventflow.events import PaddedBatch
+from eventflow.errors import InputError, did_you_mean
 from eventflow.nn import SoftplusIntensity
-from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean
-from eventflow.tpp._process import PointProcess, Rule
-from eventflow.tpp.models._attention import phases
+from eventflow.nn._window import masked_softmax
+from eventflow.tpp.models._asked import QueuedProcess
+from eventflow.tpp.models._attention import frequencies
 
 #: Attention weights held at once when states are asked.
 CHUNK = 1 << 24
+EVERY = slice(None)
+#: What (layer, heads, query, key, value) of events attend to.
+Attend = Callable[[int, slice, Tensor, Tensor, Tensor], Tensor]
 
 
 class AttNHPState(NamedTuple):
@@ -39,7 +43,7 @@ class AttNHPState(NamedTuple):
     elapsed: Tensor
 
 
-class AttNHP(PointProcess):
+class AttNHP(QueuedProcess):
     """Attention at the time that is asked for.
 
     Times are counted from the span's start, in units of ``time_scale``, where a beginning-of-sequence event stands.
@@ -52,17 +56,20 @@ class AttNHP(PointProcess):
         window: events each layer attends to; live memory and time of an event are O(window).
         mark_queries: ask once for each mark, beginning with its embedding, as in the paper (K times the work); False
             asks once for all marks, as its authors' faster code and EasyTPP.
+        time_size: numbers that encode a time, even: sines and cosines whose angular frequencies go geometrically from
+            ``fastest`` to 10000^(2 / time_size - 1), per ``time_scale``.
+        fastest: of them. Gaps far below 1 / fastest look alike.
+        compat: "easytpp": EasyTPP's variant, its parameters one for one (see ``models/attnhp/card.md``).
         time_scale: see :class:`PointProcess`.
         quadrature: nodes per gap of the compensator.
     """
 
     easytpp_points = 10
-    #: Numbers that encode a time, EasyTPP's.
-    time_size = 4
 
     def __init__(
         self, num_marks: int, *, hidden_size: int = 16, layers: int = 2, heads: int = 2, window: int = 128,
-        mark_queries: bool = False, time_scale: float = 1.0, quadrature: int = 10,
+        mark_queries: bool = False, time_size: int = 16, fastest: float = 2.0, compat: str | None = None,
+        time_scale: float = 1.0, quadrature: int = 16,
     ) -> None:  # fmt: skip
         super().__init__(num_marks, time_scale=time_scale, quadrature=quadrature)
         if min(hidden_size, layers, heads, window) < 1:
@@ -70,9 +77,18 @@ class AttNHP(PointProcess):
                 f"AttNHP(hidden_size={hidden_size}, layers={layers}, heads={heads}, window={window}): expected at "
                 "least 1 of each"
             )
+        if time_size < 2 or time_size % 2 or not fastest > 0:
+            raise InputError(f"AttNHP(time_size={time_size}, fastest={fastest}): expected an even size, fastest > 0")
+        if compat not in (None, "easytpp"):
+            raise InputError(f"AttNHP(compat={compat!r}): {did_you_mean(str(compat), ['easytpp'])}")
+        if compat and mark_queries:
+            raise InputError("AttNHP(compat='easytpp', mark_queries=True): EasyTPP asks once for all marks")
         self.hidden_size, self.num_layers, self.heads, self.window = hidden_size, layers, heads, window
-        self.embedding = nn.Embedding(num_marks + 1, hidden_size)
-        self.query = None if mark_queries else nn.Parameter(torch.zeros(1, hidden_size))
+        self.time_size, self.fastest, self.compat = time_size, fastest, compat
+        self.embedding = nn.Embedding(num_marks + (compat is None), hidden_size)
+        start = torch.zeros(1, hidden_size)
+        self.register_buffer("still", start if compat else None, persistent=False)
+        self.token = None if mark_queries or compat else nn.Parameter(start)
         width = self.time_size + hidden_size
         bound = 1 / math.sqrt(width)
         self.weight = nn.Parameter(torch.empty(layers, heads, width, 3 * hidden_size).uniform_(-bound, bound))
@@ -81,37 +97,73 @@ class AttNHP(PointProcess):
 
     # -- layers ---------------------------------------------------------------------------------------------------
 
+    @property
+    def query(self) -> Tensor | None:
+        """(1, d) what asking begins with; None where it begins with each mark's embedding."""
+        return self.token if self.compat is None else self.still  # type: ignore[return-value]
+
     def _encoding(self, time: Tensor) -> Tensor:
         """(...) float64 -> (..., time_size): sines and cosines, in turn."""
-        angle = phases(time, self.time_size, self.dtype)
+        known = frequencies(self.time_size) if self.compat else _spread(self.time_size, self.fastest)
+        angle = time[..., None] * torch.tensor(known, dtype=torch.float64, device=time.device)
+        angle = torch.remainder(angle, 2 * math.pi).to(self.dtype)  # before it is rounded
         return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
 
-    def _project(self, layer: int, part: slice, h: Tensor, z: Tensor) -> Tensor:
-        """(..., heads, R, n) queries (part 0:d), or keys and values (d:3d), of h (..., heads, R, d)."""
-        weight, bias = self.weight[layer, :, :, part], self.bias[layer, :, None, part]
+    def _project(self, layer: int, heads: slice, h: Tensor, z: Tensor) -> Tensor:
+        """(..., heads, R, 3 d) queries, keys and values of h (..., heads, R, d)."""
+        weight, bias = self.weight[layer, heads], self.bias[layer, heads, None]
         return z.unsqueeze(-3) @ weight[:, : self.time_size] + h @ weight[:, self.time_size :] + bias
 
-    def _past(self, mark: Tensor, gap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S, layers, heads, d) keys and values of the start and all events, S = 1 + T; (B, S) their times."""
-        size, first = self.hidden_size, mark.new_full((len(mark), 1), self.num_marks)
-        clock = torch.cat([gap.new_zeros(len(mark), 1), gap], 1).double().cumsum(1)
-        z = self._encoding(clock)
-        h = self.embedding(torch.cat([first, mark], 1))[:, None].expand(-1, self.heads, -1, -1)
-        place = torch.arange(h.shape[2], device=h.device)
-        seen = self._within(place[:, None] - 1, place)
-        keys, values = [], []
-        for layer in range(self.num_layers):
-            key, value = self._project(layer, slice(size, None), h, z).chunk(2, -1)
-            keys.append(key)
-            values.append(value)
-            if layer + 1 < self.num_layers:
-                query = self._project(layer, slice(size), h, z)
-                h = h + torch.tanh(_fused(query, key, value, seen))
-        return torch.stack(keys, 1).movedim(-2, 1), torch.stack(values, 1).movedim(-2, 1), clock
+    def _events(self, mark: Tensor, z: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
+        """(B, R, layers, heads, d) keys and values of events (B, R), embedded layer by layer.
 
-    def _within(self, last: Tensor, place: Tensor) -> Tensor:
-        """Which places belong to the window that ends with ``last``."""
-        return (place <= last) & (place > last - self.window)
+        EasyTPP's: what was attended to goes up as it is, and what the top of one head leaves is the next one's bottom.
+        """
+        h = self.embedding(mark)[:, None]
+        towers = [slice(i, i + 1) for i in range(self.heads)] if self.compat else [EVERY]
+        h = torch.tanh(h) if self.compat else h.expand(-1, self.heads, -1, -1)
+        parts = []
+        for heads in towers:
+            layers = []
+            for layer in range(self.num_layers):
+                query, key, value = self._project(layer, heads, h, z).chunk(3, -1)
+                layers.append(torch.cat([key, value], -1))
+                if self.compat:
+                    h = attend(layer, heads, query, key, value)
+                elif layer + 1 < self.num_layers:
+                    h = h + torch.tanh(attend(layer, heads, query, key, value))
+            parts.append(torch.stack(layers, 1))
+        key, value = torch.cat(parts, 2).movedim(-2, 1).chunk(2, -1)
+        return key, value
+
+    def _row(self, mark: Tensor, gap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S, layers, heads, d) keys and values of the start and all events, S = 1 + T; (B, S) their times."""
+        start = mark.new_full((len(mark), 1), 0 if self.compat else self.num_marks)
+        clock = torch.cat([gap.new_zeros(len(mark), 1), gap], 1).double().cumsum(1)
+        place = torch.arange(clock.shape[1], device=clock.device)
+        seen = self._seen(place[:, None] - int(self.compat is None), place)
+
+        def attend(layer: int, heads: slice, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return _softmax(query, key, value, seen) if self.compat else _fused(query, key, value, seen)
+
+        return *self._events(torch.cat([start, mark], 1), self._encoding(clock), attend), clock
+
+    def _seen(self, last: Tensor, place: Tensor) -> Tensor:
+        """Which places are attended to by what comes after ``last``; EasyTPP has no event at the start, place 0."""
+        seen = self._within(last, place)
+        return seen & (place > 0) if self.compat else seen
+
+    def _asking(self, layer: int, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """h one layer up, of queries (..., heads, R, d) at times encoded in z (..., R, time_size).
+
+        past: keys and values (..., heads, S, d), and which of them are seen. In EasyTPP a query attends to itself too.
+        """
+        query, key, value = self._project(layer, EVERY, h, z).chunk(3, -1)
+        if self.compat:
+            return h + torch.tanh(_attended(query, *past, (key, value)))
+        if past[2].dim() == 2:
+            return h + torch.tanh(_fused(query, *past))
+        return h + torch.tanh(_attended(query, *past))
 
     def _tokens(self, times: int) -> Tensor:
         """(times J, d): what asking begins with; J = K for a query a mark, else 1."""
@@ -133,32 +185,26 @@ class AttNHP(PointProcess):
         there = torch.zeros(batch, self.window, dtype=torch.bool, device=zero.device)
         clock = zero.new_zeros(batch, dtype=torch.float64)
         state = AttNHPState(zero, zero, there, clock, zero.new_zeros(batch))
-        return self._update(state, torch.full((batch,), self.num_marks, device=zero.device))
+        return state if self.compat else self._update(state, torch.full((batch,), self.num_marks, device=zero.device))
 
     def _evolve(self, state: AttNHPState, u: Tensor) -> AttNHPState:
         return state._replace(elapsed=state.elapsed + u)
 
     def _update(self, state: AttNHPState, mark: Tensor) -> AttNHPState:
-        size, clock = self.hidden_size, state.clock + state.elapsed
-        z = self._encoding(clock)[:, None]
-        h = self.embedding(mark)[:, None, None].expand(-1, self.heads, -1, -1)
-        fresh = []
-        for layer in range(self.num_layers):
-            fresh.append(self._project(layer, slice(size, None), h, z)[:, :, 0])
-            if layer + 1 < self.num_layers:
-                query = self._project(layer, slice(size), h, z)
-                h = h + torch.tanh(_attended(query, *_layer(state, layer), state.there))
-        key, value = torch.stack(fresh, 1)[:, None].chunk(2, -1)
+        clock = state.clock + state.elapsed
         drop = max(state.there.shape[1] + 1 - self.window, 0)
-        joined = (
-            torch.cat([old, new], 1)[:, drop:]
-            for old, new in (
-                (state.keys, key),
-                (state.values, value),
-                (state.there, torch.ones_like(mark[:, None]) > 0),
-            )
-        )
-        return AttNHPState._make([*joined, clock, torch.zeros_like(state.elapsed)])
+        there = torch.cat([state.there, torch.ones_like(mark[:, None]) > 0], 1)[:, drop:]
+
+        def attend(layer: int, heads: slice, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = _layer(state, layer)
+            if not self.compat:
+                return _attended(query, keys, values, state.there[:, None, None])
+            keys, values = torch.cat([keys[:, heads], key], 2), torch.cat([values[:, heads], value], 2)
+            return _softmax(query, keys[:, :, drop:], values[:, :, drop:], there[:, None, None])
+
+        key, value = self._events(mark[:, None], self._encoding(clock)[:, None], attend)
+        keys, values = (torch.cat(pair, 1)[:, drop:] for pair in ((state.keys, key), (state.values, value)))
+        return AttNHPState(keys, values, there, clock, torch.zeros_like(state.elapsed))
 
     def _intensity(self, state: AttNHPState, u: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
@@ -178,79 +224,32 @@ class AttNHP(PointProcess):
         h = self._tokens(z.shape[1]).expand(len(z), self.heads, -1, -1)
         z = z.repeat_interleave(h.shape[2] // max(z.shape[1], 1), 1) if z.shape[1] else z
         for layer in range(self.num_layers):
-            query = self._project(layer, slice(self.hidden_size), h, z)
-            h = h + torch.tanh(_attended(query, *_layer(queue, layer), queue.there))
+            h = self._asking(layer, h, z, (*_layer(queue, layer), queue.there[:, None, None]))
         return self._lambda(h)
 
     # -- whole sequences ------------------------------------------------------------------------------------------
-
-    def _encode(self, mark: Tensor, u: Tensor, mask: Tensor) -> AttNHPState:
-        past = self._past(mark, torch.where(mask, u, 0))
-        return self._queues(past, mask.long().cumsum(1), self.window)
-
-    def left_states(self, batch: PaddedBatch) -> tuple[AttNHPState, AttNHPState]:
-        """As :meth:`PointProcess.left_states`; the queues have no more slots than there are events to fill them."""
-        self._check_marks(batch)
-        past = self._past(batch.mark, torch.where(batch.mask, self._gaps(batch.dt), 0))
-        slots, lengths = min(self.window, past[2].shape[1]), batch.lengths[:, None]
-        place = torch.arange(batch.mask.shape[1], device=lengths.device)
-        left, last = (self._queues(past, c, slots) for c in (torch.minimum(place, lengths), lengths))
-        return left, AttNHPState._make(leaf[:, 0] for leaf in last)
 
     def _queues(self, past: tuple[Tensor, Tensor, Tensor], last: Tensor, slots: int) -> AttNHPState:
         """States (B, M, ...) whose last event is at the places ``last`` (B, M) of the past."""
         keys, values, clock = past
         index = last[..., None] + torch.arange(1 - slots, 1, device=last.device)
-        row, there = torch.arange(len(last), device=last.device)[:, None, None], index >= 0
+        row, there = torch.arange(len(last), device=last.device)[:, None, None], self._seen(last[..., None], index)
+        there = there & (index >= 0)
         held = (torch.where(there[..., None, None, None], x[row, index.clamp_min(0)], 0) for x in (keys, values))
         clock = clock.gather(1, last)
         return AttNHPState._make([*held, there, clock, torch.zeros_like(clock, dtype=keys.dtype)])
 
-    def _parts(self, batch: PaddedBatch, rule: Rule) -> tuple[Tensor, Tensor]:
-        """(B, T) log-intensities of the events at their times, and (B, T + 1) integrals over the gaps before them, with
-        the last silence behind each last event: all from one attention of all queries to all events."""
-        self._check_marks(batch)
-        gap = torch.where(batch.mask, self._gaps(batch.dt), 0)
-        keys, values, clock = self._past(batch.mark, gap)
-        rows, length = torch.arange(len(batch), device=gap.device), gap.shape[1]
-        u = torch.cat([gap, gap.new_zeros(len(batch), 1)], 1)
-        u = u.index_put((rows, batch.lengths), self._gaps(batch.tail))
-        nodes, weights = (torch.tensor(x, dtype=u.dtype, device=u.device) for x in rule)
-        ahead = u[..., None] * torch.cat([nodes, nodes.new_ones(1)])
+    def _ahead(self, mark: Tensor, gap: Tensor, ahead: Tensor) -> Tensor:
+        keys, values, clock = self._row(mark, gap)
         z = self._encoding((clock[..., None] + ahead).flatten(1))
         h = self._tokens(z.shape[1]).expand(len(z), self.heads, -1, -1)
-        place = torch.arange(length + 1, device=u.device)
-        seen = self._within(place[:, None], place).repeat_interleave(h.shape[2] // (length + 1), 0)
+        place = torch.arange(clock.shape[1], device=clock.device)
+        seen = self._seen(place[:, None], place).repeat_interleave(h.shape[2] // len(place), 0)
         z = z.repeat_interleave(h.shape[2] // z.shape[1], 1)
         for layer in range(self.num_layers):
-            query = self._project(layer, slice(self.hidden_size), h, z)
             key, value = (x[:, :, layer].transpose(1, 2) for x in (keys, values))
-            h = h + torch.tanh(_fused(query, key, value, seen))
-        lam = self._lambda(h).unflatten(1, (length + 1, -1))
-        here = lam[:, :length, -1].gather(-1, batch.mark[..., None])[..., 0].log()
-        return here, u * (lam[:, :, :-1].sum(-1) @ weights)
-
-    def _terms(self, batch: PaddedBatch, scored: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-        """(B, T) log-densities of the scored events, 0 elsewhere; (B,) integral over the last silence."""
-        here, silence = self._parts(batch, rule)
-        terms = torch.where(scored, here - silence[:, :-1] - math.log(self.time_scale), 0)
-        return terms, silence.gather(1, batch.lengths[:, None])[:, 0]
-
-    def _exact_log_prob(self, batch: PaddedBatch) -> Tensor:
-        terms, tail = self._terms(batch, batch.scored, gauss_legendre_graded(self.quadrature))
-        return terms.sum(1) - tail
-
-    def _easytpp_log_prob(self, batch: PaddedBatch) -> Tensor:
-        scored = batch.mask & (torch.arange(batch.mask.shape[1], device=batch.mask.device) > 0)
-        return self._terms(batch, scored, linspace_mean(self.easytpp_points))[0].sum(1)
-
-    def event_log_prob(self, batch: PaddedBatch) -> Tensor:
-        """See :meth:`PointProcess.event_log_prob`."""
-        return self._terms(batch, batch.scored, gauss_legendre_graded(self.quadrature))[0]
-
-    def tail_log_prob(self, batch: PaddedBatch) -> Tensor:
-        """See :meth:`PointProcess.tail_log_prob`."""
-        return -self._terms(batch, batch.scored, gauss_legendre_graded(self.quadrature))[1]
+            h = self._asking(layer, h, z, (key, value, seen))
+        return self._lambda(h).unflatten(1, (len(place), -1))
 
 
 def _layer(state: AttNHPState, layer: int) -> tuple[Tensor, Tensor]:
@@ -258,12 +257,30 @@ def _layer(state: AttNHPState, layer: int) -> tuple[Tensor, Tensor]:
     return state.keys[:, :, layer].transpose(1, 2), state.values[:, :, layer].transpose(1, 2)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, there: Tensor) -> Tensor:
-    """sum_j f_j v_j / (1 + sum_j f_j) of (N, heads, R, d) queries to slots that are ``there`` (N, S)."""
+@lru_cache
+def _spread(size: int, fastest: float) -> tuple[float, ...]:
+    """size / 2 angular frequencies from ``fastest`` to the slowest of :func:`frequencies`, a geometric sequence."""
+    slowest, steps = frequencies(size)[-1], max(size // 2 - 1, 1)
+    return tuple(fastest * (slowest / fastest) ** (i / steps) for i in range(size // 2))
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, there: Tensor, own: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """sum_j f_j v_j / (1 + sum_j f_j) of (N, heads, R, d) queries to slots that are ``there`` (broadcasts to N, heads,
+    R, S); with the queries' ``own`` keys and values, these stand in the place of the 1."""
+    scale = 1 / math.sqrt(query.shape[-1])
+    logits = ((query * scale) @ key.transpose(-1, -2)).masked_fill(~there, torch.finfo(query.dtype).min)
+    itself = torch.zeros_like(query[..., :1]) if own is None else (query * scale * own[0]).sum(-1, keepdim=True)
+    weights = torch.cat([logits, itself], -1).softmax(-1)
+    sums = weights[..., :-1] @ value
+    return sums if own is None else sums + weights[..., -1:] * own[1]
+
+
+def _softmax(query: Tensor, key: Tensor, value: Tensor, there: Tensor) -> Tensor:
+    """Plain attention to what is ``there``; zeros where nothing is."""
     logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-    logits = logits.masked_fill(~there[:, None, None], torch.finfo(logits.dtype).min)
-    weights = torch.cat([logits, torch.zeros_like(logits[..., :1])], -1).softmax(-1)[..., :-1]
-    return weights @ value
+    return masked_softmax(logits, there.expand_as(logits)) @ value
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
