@@ -132,7 +132,8 @@ class Card:
         for key in ("files", "sample"):
             plain[key] = _file_refs(key, plain.get(key) or {})
         _refuse_unknown("recordings", plain.get("recordings") or {}, list(SPLITS))
-        plain["recordings"] = {k: tuple(map(str, v)) for k, v in (plain.get("recordings") or {}).items()}
+        recordings = plain.get("recordings") or {}
+        plain["recordings"] = {split: tuple(map(str, recordings[split])) for split in SPLITS if split in recordings}
         if plain.get("columns") is not None:
             plain["columns"] = LogColumns.from_dict(plain["columns"])
         if plain.get("split") is not None:

@@ -39,6 +39,8 @@ from eventflow.vision._scene import Motion as Motion
 from eventflow.vision._scene import Plane as Plane
 from eventflow.vision._scene import Scene as Scene
 from eventflow.vision._scene import random_scene as random_scene
+from eventflow.vision._sequences import load_sequences as load_sequences
+from eventflow.vision._sim_dataset import write_dataset as write_dataset
 from eventflow.vision._sim_flow import Recipe as Recipe
 from eventflow.vision._sim_flow import data_simulate_flow as data_simulate_flow
 from eventflow.vision._sim_flow import write_recording as write_recording

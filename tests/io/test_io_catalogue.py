@@ -42,8 +42,9 @@ def test_shipped_cards_parse():
     assert {"taxi", "taobao", "helpdesk", "weblog"} <= set(list_datasets())
     for name in list_datasets():
         entry = card(name)
-        assert entry.name == name and entry.schema.num_marks and entry.citation and entry.licence
-        assert entry.files or entry.sample
+        assert entry.name == name and entry.citation and entry.licence
+        assert (entry.schema.height and entry.schema.width) if entry.recordings else entry.schema.num_marks
+        assert entry.files or entry.sample or entry.recordings
 
 
 def published() -> list[tuple[str, str]]:
