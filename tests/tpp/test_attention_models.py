@@ -39,12 +39,19 @@ def sequences(lengths: tuple[int, ...] = (9, 0, 4, 13), marks: int = 3) -> Event
 
 LAWS: list[tuple[str, dict[str, Any]]] = [
     *((name, options) for name in TRANSFORMERS for options in ({"window": 3}, {}, {"compat": "easytpp"})),
-    ("attnhp", {"window": 3}),
+    ("attnhp", {"window": 2, "layers": 1, "heads": 1, "hidden_size": 2, "time_size": 2}),
 ]
-SLOW = pytest.param("attnhp", {"window": 16, "mark_queries": True, "layers": 1, "heads": 1}, marks=pytest.mark.slow)
+SLOW = [  # a hundred thousand times are asked, each of them an attention
+    pytest.param("attnhp", options, marks=pytest.mark.slow)
+    for options in (
+        {"window": 3},
+        {"window": 16, "mark_queries": True, "layers": 1, "heads": 1},
+        {"compat": "easytpp", "window": 3, "time_size": 4},
+    )
+]
 
 
-@pytest.mark.parametrize(("name", "options"), [*LAWS, SLOW], ids=str)
+@pytest.mark.parametrize(("name", "options"), [*LAWS, *SLOW], ids=str)
 def test_every_law(name: str, options: dict[str, Any]) -> None:
     check_point_process(make(name, quadrature=30, **options))
 
@@ -97,7 +104,7 @@ def test_states_without_queues_say_so(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_are_the_same_in_any_batch(name: str) -> None:
-    check_batch_invariant(make(name, window=5).double().eval())
+    check_batch_invariant(make(name, window=3).double().eval(), rows=15, steps=4)
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
@@ -128,7 +135,25 @@ def test_wrong_arguments(name: str) -> None:
         MODELS[name](3, heads=5)
 
 
+def test_easytpps_attnhp_steps_as_it_scores() -> None:
+    """No start event, self-attention, heads one after another: live, and in a batch."""
+    process = make("attnhp", compat="easytpp", window=4).double()
+    batch = pad(sequences(), dtype=torch.float64)
+    with torch.no_grad():
+        whole, state = process.event_log_prob(batch), process.init(4)
+        for j in range(4):
+            seen, state = process.step(state, batch.mark[:, j], torch.where(batch.mask[:, j], batch.dt[:, j], 0.1))
+            rows = batch.mask[:, j]
+            torch.testing.assert_close(seen[rows], whole[rows, j])
+
+
 def test_wrong_arguments_of_attnhp() -> None:
+    with pytest.raises(InputError, match="did you mean 'easytpp'"):
+        AttNHP(3, compat="easytp")
+    with pytest.raises(InputError, match="asks once for all marks"):
+        AttNHP(3, compat="easytpp", mark_queries=True)
+    with pytest.raises(InputError, match="time_size=3"):
+        AttNHP(3, time_size=3)
     with pytest.raises(InputError, match=r"window=0\): expected at least 1 of each"):
         AttNHP(3, window=0)
 
@@ -136,7 +161,7 @@ def test_wrong_arguments_of_attnhp() -> None:
 @pytest.mark.parametrize("mark_queries", [False, True])
 def test_attnhp_is_its_equations(mark_queries: bool) -> None:
     """Event by event, head by head, with loops: equations of the docstring, 1 in the denominator, no self-attention."""
-    process = AttNHP(3, hidden_size=4, layers=2, heads=2, mark_queries=mark_queries, time_scale=2.0)
+    process = AttNHP(3, hidden_size=4, time_size=4, fastest=1.0, mark_queries=mark_queries, time_scale=2.0)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in process.parameters():

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from eventflow.ops._lanes import LANES
 from eventflow.ops._trusted import row_by_row
-from eventflow.ops.pair_decay._kernels import backward, forward
+from eventflow.ops.pair_decay import _kernels
 
 if TYPE_CHECKING:
     from eventflow.ops.pair_decay import Pairs
@@ -33,7 +33,8 @@ class _PairDecay(torch.autograd.Function):
         plain = [_array(x.to(dtype)) for x in (weight, age, ahead)]
         ctx.given = (plain[0], _array(seen.to(torch.uint8)), plain[1], plain[2], *(_padded(x) for x in rest))
         out = np.empty((*ahead.shape, ctx.given[-1].shape[-1]), plain[0].dtype)
-        forward(*ctx.given, out)
+        kernel: Any = _kernels.forward
+        kernel(*ctx.given, out)
         return torch.from_numpy(out)[..., : ctx.width]
 
     @staticmethod
@@ -41,7 +42,7 @@ class _PairDecay(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         weight, value, fast = ctx.given[0], ctx.given[4], ctx.given[6]
         grads = [np.zeros_like(x) for x in (weight, value, value, fast)]
-        backward(ctx.given, _padded(grad), *grads)
+        _kernels.backward(ctx.given, _padded(grad), *grads)
         by_weight, *by_rest = (torch.from_numpy(x) for x in grads)
         return by_weight, None, None, None, *(x[..., : ctx.width] for x in by_rest)
 

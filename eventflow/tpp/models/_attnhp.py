@@ -229,13 +229,13 @@ class AttNHP(QueuedProcess):
 
     # -- whole sequences ------------------------------------------------------------------------------------------
 
-    def _queues(self, past: tuple[Tensor, Tensor, Tensor], last: Tensor, slots: int) -> AttNHPState:
-        """States (B, M, ...) whose last event is at the places ``last`` (B, M) of the past."""
-        keys, values, clock = past
+    def _queues(self, row: tuple[Tensor, Tensor, Tensor], last: Tensor, slots: int) -> AttNHPState:
+        """States (B, M, ...) whose last event is at the places ``last`` (B, M) of the row."""
+        keys, values, clock = row
         index = last[..., None] + torch.arange(1 - slots, 1, device=last.device)
-        row, there = torch.arange(len(last), device=last.device)[:, None, None], self._seen(last[..., None], index)
+        line, there = torch.arange(len(last), device=last.device)[:, None, None], self._seen(last[..., None], index)
         there = there & (index >= 0)
-        held = (torch.where(there[..., None, None, None], x[row, index.clamp_min(0)], 0) for x in (keys, values))
+        held = (torch.where(there[..., None, None, None], x[line, index.clamp_min(0)], 0) for x in (keys, values))
         clock = clock.gather(1, last)
         return AttNHPState._make([*held, there, clock, torch.zeros_like(clock, dtype=keys.dtype)])
 

@@ -5,7 +5,8 @@ derivative, so that the likelihood needs no quadrature. Positive weights from ti
 
     Lambda_k(u) = softplus(a_k(u)) - softplus(a_k(0)) + r_k u,    lambda_k = d Lambda_k / du
 
-a_k is a network with tanh units of the history's state h and of u; r_k = softplus(linear(h)).
+a_k is a network with tanh units of u and of the history's state h, which enters the first layer and the last;
+r_k = softplus(linear(h)).
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class FullyNN(HistoryProcess):
         self.shift = nn.Parameter(torch.empty(layers - 1, hidden_size).uniform_(-1, 1))
         self.out = _positive(hidden_size, num_marks)
         self.level = nn.Parameter(torch.zeros(num_marks))
+        self.gate = None if compat else nn.Linear(hidden_size, num_marks, bias=False)
         self.rate = None if compat else nn.Linear(hidden_size, num_marks)
         if self.rate is not None:
             with torch.no_grad():  # tanh units that bend at times spread over several decades
@@ -97,24 +99,28 @@ class FullyNN(HistoryProcess):
         """From time to output, all positive."""
         return [functional.softplus(raw) for raw in (self.time, *self.rise, self.out)]
 
-    def _value(self, past: Tensor, age: Tensor) -> Tensor:
-        """(..., K) softplus(a_k); past: (..., H) what the history adds to the first layer."""
+    def _past(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., H) and (..., K): what the history adds to the first layer, and to the last."""
+        return self.history(h), self.level if self.gate is None else self.level + self.gate(h)
+
+    def _value(self, past: tuple[Tensor, Tensor], age: Tensor) -> Tensor:
+        """(..., K) softplus(a_k)."""
         first, *rest = self._weights()
-        z = torch.tanh(past + self._clock(age)[0] @ first)
+        z = torch.tanh(past[0] + self._clock(age)[0] @ first)
         for weight, shift in zip(rest[:-1], self.shift, strict=True):
             z = torch.tanh(z @ weight + shift)
-        return functional.softplus(z @ rest[-1] + self.level, threshold=40.0)
+        return functional.softplus(z @ rest[-1] + past[1], threshold=40.0)
 
-    def _hazard(self, past: Tensor, age: Tensor) -> _Hazard:
+    def _hazard(self, past: tuple[Tensor, Tensor], age: Tensor) -> _Hazard:
         """The same with its derivative by time, forward through the layers."""
         first, *rest = self._weights()
         clock, pace = self._clock(age)
-        z = torch.tanh(past + clock @ first)
+        z = torch.tanh(past[0] + clock @ first)
         dz = (1 - z * z) * (pace @ first)
         for weight, shift in zip(rest[:-1], self.shift, strict=True):
             z, dz = torch.tanh(z @ weight + shift), dz @ weight
             dz = (1 - z * z) * dz
-        a = z @ rest[-1] + self.level
+        a = z @ rest[-1] + past[1]
         return _Hazard(functional.softplus(a, threshold=40.0), torch.sigmoid(a) * (dz @ rest[-1]))
 
     def _rates(self, h: Tensor) -> Tensor | float:
@@ -125,12 +131,12 @@ class FullyNN(HistoryProcess):
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
         h = self.cell.read(state.cell)
-        return self._hazard(self.history(h), state.elapsed + u).slope + self._rates(h)
+        return self._hazard(self._past(h), state.elapsed + u).slope + self._rates(h)
 
     def _log_density(self, state: HistoryState, mark: Tensor, u: Tensor, rule: Rule | None = None) -> Tensor:
         """In closed form by any rule: EasyTPP, too, integrates nothing here (its compat leaves Lambda(0) in)."""
         h = self.cell.read(state.cell)
-        past, rates = self.history(h), self._rates(h)
+        past, rates = self._past(h), self._rates(h)
         there = self._hazard(past, state.elapsed + u)
         grown = (there.value + rates * u[..., None]).sum(-1)
         if self.compat is None or rule is None:
@@ -139,7 +145,7 @@ class FullyNN(HistoryProcess):
 
     def _compensator(self, state: HistoryState, u: Tensor) -> Tensor:
         h = self.cell.read(state.cell)
-        past = self.history(h)
+        past = self._past(h)
         now = state.elapsed + torch.zeros_like(u)
         grown = self._value(past, now + u) - self._value(past, now)
         return (grown + self._rates(h) * u[..., None]).sum(-1)
