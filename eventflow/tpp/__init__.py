@@ -15,11 +15,15 @@ from eventflow.tpp._process import Prediction as Prediction
 from eventflow.tpp._simulated import Truth as Truth
 from eventflow.tpp._simulated import data_simulate as data_simulate
 from eventflow.tpp._simulated import truth as truth
+from eventflow.tpp.baselines._hawkes import fit_hawkes as fit_hawkes
 from eventflow.tpp.baselines._mixture import LognormalMixture as LognormalMixture
 from eventflow.tpp.baselines._mixture import fit_lognormal_mixture as fit_lognormal_mixture
 from eventflow.tpp.baselines._trivial import BaselineRow as BaselineRow
 from eventflow.tpp.baselines._trivial import Baselines as Baselines
 from eventflow.tpp.baselines._trivial import fit_baselines as fit_baselines
+from eventflow.tpp.metrics._dequantise import DequantisedNLL as DequantisedNLL
+from eventflow.tpp.metrics._dequantise import dequantised_nll as dequantised_nll
+from eventflow.tpp.metrics._dequantise import time_grid as time_grid
 from eventflow.tpp.metrics._events_ahead import OTD as OTD
 from eventflow.tpp.metrics._events_ahead import TMAP as TMAP
 from eventflow.tpp.metrics._horizon import Forecaster as Forecaster

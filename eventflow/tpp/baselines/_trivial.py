@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from eventflow.errors import InputError
 from eventflow.events import Events
+from eventflow.tpp.baselines._ahead import HistoryDensity, MarkChain, MostPopular
+from eventflow.tpp.baselines._akom import AKOM, MAX_ORDER, fit_akom, history_of
 from eventflow.tpp.baselines._mixture import LognormalMixture, fit_lognormal_mixture
 from eventflow.tpp.metrics._next_event import MarkNLLPerEvent, TimeNLLPerEvent, gap_mae, gap_rmse
 
@@ -52,6 +54,7 @@ class _Scored(NamedTuple):
     before: Index
     tail: Array
     tail_previous: Index
+    history: Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Baselines:
     majority: (K,) mark probabilities; markov1: (K+1, K) given the previous mark; markov2: (K+1, K+1, K) given [the one
     before it, the previous]. renewal: K + 1 gap distributions, given the previous mark. resolution: gaps of zero (ties)
     are scored as this, half the shortest positive gap in training, because a density in log-gap has none at zero.
+    akom: the all-k-order Markov model of the marks.
     """
 
     rate: float
@@ -73,6 +77,7 @@ class Baselines:
     markov2: Array
     renewal: tuple[LognormalMixture, ...]
     resolution: float
+    akom: AKOM
 
     @property
     def num_marks(self) -> int:
@@ -82,7 +87,35 @@ class Baselines:
     def evaluate(self, test: Events) -> list[BaselineRow]:
         """One row for each baseline, in a fixed order: time alone, mark alone, then whole likelihoods."""
         seen = _scored(test, self.num_marks)
-        return [*self._time_rows(seen), *self._mark_rows(seen), self._poisson_row(seen), self._renewal_row(seen)]
+        whole = self._popular_row(test), self._poisson_row(seen), self._renewal_row(seen)
+        return [*self._time_rows(seen), *self._mark_rows(seen), *whole]
+
+    def forecasters(self, *, horizon: float) -> dict[str, MarkChain | MostPopular | HistoryDensity]:
+        """What the baselines say of the next many events: name -> what :func:`evaluate_horizon` takes.
+
+        HistoryDensity's intervals end at 0.1, 0.2, 0.3, 0.5 and 1 times the ``horizon``, as in HoTPP's settings.
+        """
+        none, renewal = np.full(self.num_marks + 1, 1 / self.rate), np.array([m.mean for m in self.renewal])
+        edges = tuple(horizon * x for x in (0.1, 0.2, 0.3, 0.5, 1.0))
+        return {
+            "MostPopular": MostPopular(self.num_marks, self.mean_gap),
+            "HistoryDensity": HistoryDensity(self.num_marks, edges),
+            "Poisson": MarkChain(none, lambda h: np.tile(self.majority, (len(h), 1)), 1),
+            "renewal + Markov-2": MarkChain(renewal, lambda h: self.markov2[h[:, 1], h[:, 0]], 2),
+            "renewal + AKOM": MarkChain(renewal, self.akom.probs, self.akom.order),
+        }
+
+    def _popular_row(self, test: Events) -> BaselineRow:
+        """Each sequence's own mean gap and most frequent mark so far; before its first event, the training set's."""
+        position = np.arange(test.num_events) - test.offsets[:-1][test.sequence]
+        keep = np.flatnonzero(position > 0 if test.schema.given_first else position >= 0)
+        gap, mark = np.full(len(keep), self.mean_gap), np.full(len(keep), self.majority.argmax())
+        later = position[keep] > 0
+        gap[later], mark[later] = MostPopular(self.num_marks, self.mean_gap).next_event(test, keep[later] - 1)
+        true = test.gaps[keep].astype(np.float64)
+        hit = mark == (test.marks["mark"][keep] if "mark" in test.marks else 0)
+        rmse, mae = gap_rmse(gap, true), gap_mae(gap, true)
+        return BaselineRow("MostPopular", accuracy=float(np.mean(hit)), rmse=rmse, mae=mae)
 
     def _time_rows(self, seen: _Scored) -> list[BaselineRow]:
         guesses = {
@@ -98,7 +131,8 @@ class Baselines:
 
     def _mark_rows(self, seen: _Scored) -> list[BaselineRow]:
         rows = []
-        for name, probs in zip(("majority mark", "Markov-1", "Markov-2"), self._mark_probs(seen), strict=True):
+        chains = (*self._mark_probs(seen), self.akom.probs(seen.history))
+        for name, probs in zip(("majority mark", "Markov-1", "Markov-2", "AKOM"), chains, strict=True):
             nll = _mark_nll(probs, seen)
             rows.append(BaselineRow(name, accuracy=_accuracy(probs, seen), mark_nll_per_event=nll))
         return rows
@@ -154,6 +188,7 @@ def fit_baselines(train: Events) -> Baselines:
         markov2=markov2,
         renewal=tuple(own),
         resolution=resolution,
+        akom=fit_akom(seen.mark, seen.history, num_marks=num_marks),
     )
 
 
@@ -185,7 +220,16 @@ def _scored(events: Events, num_marks: int) -> _Scored:
     tail = (events.span[:, 1] - last).astype(np.float64)
     tail_previous = np.where(filled, mark[end_of], num_marks)
     gap = events.gaps.astype(np.float64)
-    return _Scored(gap[keep], mark[keep], previous[keep], before[keep], tail, tail_previous)
+    history = _history(mark, position, num_marks)
+    return _Scored(gap[keep], mark[keep], previous[keep], before[keep], tail, tail_previous, history[keep])
+
+
+def _history(mark: Index, position: Index, none: int) -> Index:
+    """(n, MAX_ORDER) marks before each event, the latest first."""
+    if not len(mark):
+        return np.zeros((0, MAX_ORDER), dtype=np.int64)
+    whole = history_of(mark, position, np.arange(len(mark)), MAX_ORDER + 1, none)
+    return whole[:, 1:]
 
 
 def _row(name: str, probs: Array, seen: _Scored, time_nll: float, mean: Array, median: Array) -> BaselineRow:

@@ -129,7 +129,7 @@ def evaluate_horizon(
     ``evaluate_horizon(model, test, **card.horizon)``.
 
     Args:
-        model: a point process, or a baseline (``fit_baselines(train).forecasters``).
+        model: a point process, or a baseline (``fit_baselines(train).forecasters(horizon=...)``).
         events: test sequences; positions are their events ``every``, 2 ``every``, ... that enough events follow.
         horizon: of T-mAP, in units of time.
         max_events: predicted from each position, and true ones looked at; should cover the horizon.
@@ -152,7 +152,7 @@ def evaluate_horizon(
     t_true, mark_true = _true(events, rows, ahead)
     near = said.t[:, :otd_steps].cpu().numpy(), said.mark[:, :otd_steps].cpu().numpy()
     came = t_true[:, :otd_steps], mark_true[:, :otd_steps]
-    listed = Forecast(*(leaf[:, :max_events] for leaf in said))
+    listed = said if ahead == max_events else Forecast(*(leaf[:, :max_events] for leaf in said))
     tmap = tmap.update(listed, (t_true[:, :max_events], mark_true[:, :max_events]))
     return {
         "otd": otd.update(near, came).compute(),
