@@ -67,7 +67,7 @@ def llh_signal(
 ) -> Tensor:  # fmt: skip
     """(R, H) signal of a layer, from y = 2 Re(C x) (R, H), the signal below (R, H), and ``keep`` (R, H), which the
     layer's output is multiplied by (dropout)."""
-    return _module(backend, y, layer.rate).signal(y, below, layer, keep)
+    return _module(backend, y, layer.weight_out).signal(y, below, layer, keep)
 
 
 def llh_intensity(gap: Gap, u: Tensor, stack: Stack) -> Tensor:
@@ -98,11 +98,16 @@ def llh_compensator(
 def _module(backend: str, like: Tensor, *sizes: Tensor) -> Any:
     import torch
 
+    fits = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
+    fits = fits and all(x.shape[0] % 16 == 0 for x in sizes)
     if backend == "auto":
-        fits = all(x.shape[0] % 16 == 0 for x in sizes)
-        compiled = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
-        backend = "numba" if fits and compiled else "naive"
+        backend = "numba" if fits else "naive"
     if backend == "numba":
+        if not fits:
+            raise InputError(
+                f"latent_hawkes(backend='numba'): {like.dtype} on {like.device}, sizes {[x.shape[0] for x in sizes]}; "
+                "expected float32 or float64 on the CPU, H and P multiples of 16. Write: backend='auto'"
+            )
         from eventflow.ops.latent_hawkes import numba
 
         return numba
