@@ -28,7 +28,7 @@ FINE = 1e5
 
 class DequantisedNLL(NamedTuple):
     """``grid``: width of a cell; ``recorded``: nll per scored event at the recorded times; ``dequantised``: its mean
-    over the draws of noise; ``sd``: of single draws (nan for one); ``inflation``: what the grid gave, dequantised - recorded."""
+    over the draws of noise; ``sd``: of single draws (nan for one); ``inflation``: dequantised - recorded."""
 
     grid: float
     recorded: float
