@@ -261,6 +261,19 @@ def absolute(context: Any, x: Any) -> Any:
 
 
 @_emitted
+def root(context: Any, x: Any) -> Any:
+    """The square root, lane by lane, correctly rounded."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        vector = context.get_value_type(x)
+        name = f"llvm.sqrt.v{LANES}f{x.dtype.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
+        return builder.call(function, values)
+
+    return x(x), emit
+
+
+@_emitted
 def power_of_two(context: Any, k: Any) -> Any:
     """2**k for whole k in the exponent's range: the integer is pushed into the exponent bits."""
     width, mantissa, bias = (32, 23, 127) if k.dtype is types.float32 else (64, 52, 1023)
