@@ -14,6 +14,7 @@ from eventflow.io._card import SPLITS, Card
 from eventflow.io._catalogue import has_card, list_datasets, load_dataset, load_with_reports
 from eventflow.io._columns import LogColumns
 from eventflow.io._read import is_recording, open_recording, read_events, read_with_report
+from eventflow.io._sniff import is_bag_folder
 from eventflow.io._write import convert_recording, write_events
 from eventflow.io.info._info import describe
 from eventflow.io.info._page import render, render_card
@@ -64,9 +65,9 @@ def info_pages(
 
 
 def _is_file(path_or_name: str | PathLike[str]) -> bool:
-    """Whether a file is meant rather than a dataset: it is there, or it has a suffix (and is no folder)."""
+    """Whether a file (or a ROS 2 bag) is meant rather than a dataset: it is there, or has a suffix and is no folder."""
     path = Path(path_or_name)
-    return path.is_file() or (path.suffix != "" and not path.is_dir())
+    return path.is_file() or is_bag_folder(path) or (path.suffix != "" and not path.is_dir())
 
 
 def data_list() -> None:
@@ -99,13 +100,17 @@ def data_convert(
     """Read a file (or a dataset, into a folder of one parquet file a split) and write it in the target's format.
 
     Args:
-        source: a file in any format, or a dataset's name or folder.
-        target: a file; its suffix chooses the format. For a dataset: a folder, which is made.
+        source: a file in any format, a dataset's name or folder, or a live camera, such as
+            udp://0.0.0.0:3333?format=spif&width=640&height=480 (Ctrl-C ends it; so does silence with &idle=2).
+        target: a file, or udp://host:port?format=... (tcp, too), to which a recording is sent at its own pace (&speed=2
+            twice as fast, 0 at once). A file's suffix chooses the format. For a dataset: a folder, which is made.
         columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d sort=true ...
         format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog, or a camera's, such as evt3; found from
             its content by default.
         recover: of a camera's recording that is cut off or damaged, take the events before the fault, with a warning.
     """
+    if "://" in source or "://" in target:
+        return _convert_live(source, target, format=format, recover=recover)
     out = Path(target)
     if _is_file(source):
         if is_recording(source, format=format):
@@ -124,6 +129,27 @@ def data_convert(
     out.mkdir(parents=True, exist_ok=True)
     for split, events in parts.items():
         write_events(events, out / f"{split}.parquet")
+
+
+def _convert_live(source: str, target: str, *, format: str | None, recover: bool) -> None:
+    """Record a live camera into a file, or send a recording as one."""
+    from eventflow.io.live._open import open_camera_sink, pace_of
+    from eventflow.io.live._stream import CameraStream
+
+    speed = pace_of(target) if "://" in target else 1.0
+    recording = open_recording(source, format=format, recover=recover)
+    if "://" not in target:
+        assert isinstance(recording, CameraStream)
+        with recording, recording.ended_by_interrupt():
+            if convert_recording(recording, Path(target)) is None:
+                raise InputError(f"{target}: a live camera is recorded in a camera's format: .raw, .h5, .npz, ...")
+        recording.report.facts["broken"] = 1.0 if recording.report.notes else 0.0
+        return recording.report.warn()
+    sink = open_camera_sink(target)
+    try:
+        sink.replay(recording.chunks(), speed=0.0 if isinstance(recording, CameraStream) else speed)
+    finally:
+        sink.close()
 
 
 def _found_in(entry: Card) -> str:

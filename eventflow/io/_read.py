@@ -43,6 +43,8 @@ def read_events(
     """
     if window is not None and (len(window) != 2 or not window[0] <= window[1]):
         raise InputError(f"read_events(window={window!r}): expected (t0, t1) with t0 <= t1")
+    if "://" in str(path):
+        raise InputError(f"{path}: a live camera has no end. Write: open_camera({str(path)!r}).window(dt=10_000)")
     path, name = Path(path), _format_of(path, format)
     report = ReadReport(path, name)
     request = Request(path, report, columns or LogColumns(), schema, window=window, recover=recover)

@@ -33,6 +33,8 @@ def known_formats() -> str:
 
 def sniff(path: Path) -> str:
     """The format of ``path``; an :class:`InputError` that lists the known ones if it is none of them."""
+    if is_bag_folder(path):
+        return "rosbag2"
     head = _head(path)
     name = path.name.lower()
     if head[:2] == b"\x1f\x8b":
@@ -59,7 +61,13 @@ def check_format(name: str) -> str:
 
 def check_readable(path: Path) -> None:
     """An error that says why, if ``path`` is no file that can be read, or is empty."""
-    _head(path)
+    if not is_bag_folder(path):
+        _head(path)
+
+
+def is_bag_folder(path: Path) -> bool:
+    """Whether this is a ROS 2 bag: a folder with its metadata."""
+    return (path / "metadata.yaml").is_file()
 
 
 def _head(path: Path) -> bytes:

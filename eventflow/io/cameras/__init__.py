@@ -46,8 +46,13 @@ _CAMERAS = {
     "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
     "aedat4": _Camera((".aedat4",), "iniVation's AEDAT 4 (extra aedat)", "_libraries", "open_aedat4"),
     "rosbag": _Camera((".bag",), "ROS 1 bag with dvs_msgs (extra ros)", "_rosbag", "open_bag"),
+    "rosbag2": _Camera((".db3", ".mcap"), "ROS 2 bag, dvs or event_camera_msgs (extra ros)", "_rosbag2", "open_bag2"),
     "es": _Camera((".es",), "Event Stream, dvs (extra es)", "_libraries", "open_es"),
 }
+_MAGIC = {
+    b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"Event Stream": "es", b"#ROSBAG": "rosbag",
+    b"SQLite format 3\0": "rosbag2", b"\x89MCAP0\r\n": "rosbag2",
+}  # fmt: skip
 #: format -> (suffixes, what it is): joins ``eventflow.io.FORMATS``.
 CAMERA_FORMATS = {name: (camera.suffixes, camera.what) for name, camera in _CAMERAS.items()}
 #: format that can be written -> suffixes that choose it: joins ``eventflow.io.WRITERS``.
@@ -137,7 +142,7 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
 
         with _hdf5.opened(Opening(path)) as file:
             return _hdf5.layout(file)
-    for magic, name in ((b"\x93NUMPY", "npy"), (b"PK\x03\x04", "npz"), (b"Event Stream", "es"), (b"#ROSBAG", "rosbag")):
+    for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name
     from eventflow.io.cameras._lines import looks_like_events

@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from eventflow.errors import InputError
 from eventflow.io.live._mmsg import Receiver, dropped, enlarge
@@ -41,6 +41,8 @@ class _SocketLink:
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
         self._wake, self._stop = socket.socketpair()
+        self._watched: socket.socket | None = None
+        self._poll: Any = None
         self._thread = threading.Thread(target=self._run, name="eventflow receiver", daemon=True)
 
     def _run(self) -> None:
@@ -57,12 +59,13 @@ class _SocketLink:
 
     def _wait(self, source: socket.socket) -> bool:
         """True when there is something to read; False when we are to stop."""
-        watch = select.poll() if hasattr(select, "poll") else None
-        if watch is None:
+        if not hasattr(select, "poll"):
             return self._wake not in select.select([source, self._wake], [], [])[0]
-        watch.register(source, select.POLLIN)
-        watch.register(self._wake, select.POLLIN)
-        return self._wake.fileno() not in dict(watch.poll())
+        if self._watched is not source:
+            self._watched, self._poll = source, select.poll()
+            for one in (source, self._wake):
+                self._poll.register(one, select.POLLIN)
+        return all(fd != self._wake.fileno() for fd, _ in self._poll.poll())
 
     def _end(self) -> None:
         self.ring.end()

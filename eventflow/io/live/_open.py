@@ -61,3 +61,8 @@ def open_camera_sink(uri: str) -> CameraSink:
         (address.host, address.port), scheme=address.scheme, format=ALIASES.get(name, name),
         stamps=address.flag("stamps", True), events=address.whole("events", 1, _LONGEST // 4),
     )  # fmt: skip
+
+
+def pace_of(uri: str) -> float:
+    """How many times as fast as it was recorded something is to be sent there; 0: at once."""
+    return float(parse(uri).number("speed", 0, 1e6, 1.0) or 0.0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +145,24 @@ class CameraStream(Recording):
             if counts.get(name):
                 told.append(f"{counts[name]:,} {what}")
         self.report.notes += [note for note in told if note not in self.report.notes]
+
+    @contextmanager
+    def ended_by_interrupt(self) -> Iterator[None]:
+        """Within, the first Ctrl-C ends the stream in order, as if the camera had stopped."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def end(*_: object) -> None:
+            signal.signal(signal.SIGINT, before)
+            threading.Thread(target=self._live.link.ring.end, daemon=True).start()  # its lock may be held here
+
+        signal.signal(signal.SIGINT, end)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def __enter__(self) -> CameraStream:
         return self

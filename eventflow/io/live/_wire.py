@@ -101,14 +101,14 @@ class WordWire:
         self._seeking = not stream
         self._drops, self._now = 0, -1
         self._added: int | None = 0  # None: the camera has begun anew, and its first time is not known yet
-        self._failed_at = 0
+        self._failed_at = self._passed = 0
         self._malformed = self._restarts = self._skipped = 0
         self.fault: str | None = None
 
     def decode(self, batch: Batch) -> Columns:
         """See :class:`Wire`."""
         if self._stream:
-            return self._step(_joined(batch.rows, batch.sizes))
+            return self.step(_joined(batch.rows, batch.sizes))
         size = np.dtype(self._form.word).itemsize
         odd = batch.sizes % size != 0
         self._malformed += int(odd.sum())
@@ -128,20 +128,25 @@ class WordWire:
         parts, first = [], 0
         while first < len(sizes):
             data = _joined(rows[first:], sizes[first:])
-            begin = len(data)
-            if self._seeking:
-                data = self._sought(data)
             before = self._state.position
-            parts.append(self._step(data))
+            parts.append(self.step(data))
             if self.fault is None:
                 break
-            within = self._failed_at - before + begin - len(data)
+            within = self._failed_at - before + self._passed
             first += int(np.searchsorted(np.cumsum(sizes[first:]), within, side="right")) + 1
             self.fault, self._seeking, self._malformed = None, True, self._malformed + 1
         return parts
 
-    def _step(self, data: bytes) -> Columns:
-        """Decode; a fault is kept, and the decoder made ready to go on."""
+    def seek(self) -> None:
+        """Words were lost here: tell no event before what it counts on has come again."""
+        self._seeking = True
+
+    def step(self, data: bytes) -> Columns:
+        """Decode the words that come next; a fault is kept, and the decoder made ready to go on."""
+        whole = len(data)
+        if self._seeking:
+            data = self._sought(data)
+        self._passed = whole - len(data)
         out = self._form.decode(data, self._state, **self._limits)
         self._state, fault = out.state, out.state.fault
         t = self._onward(out.t)
@@ -168,7 +173,7 @@ class WordWire:
     def _sought(self, data: bytes) -> bytes:
         """The words from the first TIME_HIGH on, without the events before the first row."""
         form = self._form
-        words = np.frombuffer(data, form.word)
+        words = np.frombuffer(data, form.word, len(data) // np.dtype(form.word).itemsize)
         kinds = words >> form.shift
         high = np.flatnonzero(kinds == 8)
         if not len(high):
