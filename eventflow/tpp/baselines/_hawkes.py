@@ -13,8 +13,8 @@ from eventflow.tpp.models._hawkes import Hawkes
 def fit_hawkes(train: Events, *, steps: int = 200, batch: int = 64, lr: float = 0.05, seed: int = 0) -> Hawkes:
     """The Hawkes process of highest likelihood on the training sequences, by Adam with a falling step.
 
-    Seconds for ten marks; a step's memory is ``batch`` x length x K^2. Adam ends within about 0.01 nats an event of the
-    maximum; more ``steps`` come nearer.
+    Seconds for ten marks; a step's memory is ``batch`` x length x K^2. More ``steps`` come nearer to
+    the maximum.
 
     Raises:
         InputError: no scored event.

@@ -125,8 +125,7 @@ def evaluate_horizon(
     model: PointProcess | Forecaster, events: Events, *, horizon: float, max_events: int = 32, every: int = 4,
     otd_steps: int = 5, otd_cost: float, map_deltas: Sequence[float], samples: int = 0, seed: int = 0,
 ) -> dict[str, float]:  # fmt: skip
-    """OTD, T-mAP and next-k errors of ``model``'s forecasts, by HoTPP's protocol. A dataset's card has the settings:
-    ``evaluate_horizon(model, test, **card.horizon)``.
+    """OTD, T-mAP and next-k errors of ``model``'s forecasts, by HoTPP's protocol.
 
     Args:
         model: a point process, or a baseline (``fit_baselines(train).forecasters(horizon=...)``).
