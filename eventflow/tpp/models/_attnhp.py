@@ -69,7 +69,7 @@ class AttNHP(QueuedProcess):
     def __init__(
         self, num_marks: int, *, hidden_size: int = 16, layers: int = 2, heads: int = 2, window: int = 128,
         mark_queries: bool = False, time_size: int = 16, fastest: float = 2.0, compat: str | None = None,
-        time_scale: float = 1.0, quadrature: int = 16,
+        time_scale: float = 1.0, quadrature: int = 10,
     ) -> None:  # fmt: skip
         super().__init__(num_marks, time_scale=time_scale, quadrature=quadrature)
         if min(hidden_size, layers, heads, window) < 1:
