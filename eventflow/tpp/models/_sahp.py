@@ -1,7 +1,7 @@
 """The self-attentive Hawkes process (Zhang, Lipani, Kirnap & Yilmaz, ICML 2020, arXiv:1907.07561).
 
-lambda_k(t) = softplus(mu_k + (eta_k - mu_k) exp(-gamma_k (t - t_j))) (their eq. 15), with mu = gelu(W_mu h), eta =
-gelu(W_eta h), gamma = softplus(W_gamma h) of the last event's h (eqs. 12-14), h from self-attention over the events so
+lambda_k(t) = softplus(mu_k + (eta_k - mu_k) exp(-gamma_k (t - t_j))), with mu = gelu(W_mu h), eta =
+gelu(W_eta h), gamma = softplus(W_gamma h) of the last event's h, h from self-attention over the events so
 far, with a positional encoding whose phase is shifted by time (eq. 8).
 """
 

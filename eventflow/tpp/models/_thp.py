@@ -1,6 +1,6 @@
 """The transformer Hawkes process (Zuo, Jiang, Li, Zhao & Zha, ICML 2020, arXiv:2002.09291).
 
-lambda_k(t) = f_k(alpha_k (t - t_j) / t_j + w_k . h(t_j) + b_k), f_k(x) = s_k softplus(x / s_k) (their eq. 6), h from a
+lambda_k(t) = f_k(alpha_k (t - t_j) / t_j + w_k . h(t_j) + b_k), f_k(x) = s_k softplus(x / s_k), h from a
 transformer over the events so far, with a sinusoidal encoding of their times (eq. 2).
 """
 
@@ -27,7 +27,7 @@ from eventflow.tpp.models._attention import (
 class THP(AttentionProcess):
     """A transformer, and an intensity that rises or falls linearly, before the softplus, since the last event.
 
-    Times are counted from the span's start, in units of ``time_scale``; the division in eq. 6 is by t_j + 1, as in its
+    Times are counted from the span's start, in units of ``time_scale``; the division is by t_j + 1, as in its
     authors' code, since t_j may be 0.
 
     Args:
