@@ -8,5 +8,18 @@ from eventflow.rl._gvf import GVFs as GVFs
 from eventflow.rl._irregular import gamma_laplace as gamma_laplace
 from eventflow.rl._irregular import renewal_value as renewal_value
 from eventflow.rl._irregular import semi_markov_value as semi_markov_value
+from eventflow.rl._recurrent import RecurrentTD as RecurrentTD
+from eventflow.rl._recurrent import cell_features as cell_features
+from eventflow.rl._recurrent import with_bias as with_bias
 
-__all__ = ["GVF", "EventGVFs", "GVFs", "gamma_laplace", "renewal_value", "semi_markov_value"]
+__all__ = [
+    "GVF",
+    "EventGVFs",
+    "GVFs",
+    "RecurrentTD",
+    "cell_features",
+    "gamma_laplace",
+    "renewal_value",
+    "semi_markov_value",
+    "with_bias",
+]
