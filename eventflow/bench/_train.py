@@ -1,4 +1,4 @@
-"""training speed: Neural Hawkes events per CPU-second, beside EasyTPP's own code"""
+"""training speed: events per CPU-second of each model, beside EasyTPP's own code"""
 
 from __future__ import annotations
 
@@ -13,45 +13,56 @@ from typing import Any
 
 import numpy as np
 
-from eventflow.errors import InputError
+from eventflow.bench._train_models import MODELS
+from eventflow.errors import InputError, did_you_mean
 
-#: EasyTPP's configuration of NHP (examples/configs/experiment_config.yaml).
-JOB = {"hidden": 64, "batch": 256, "lr": 1e-3, "points": 20}
 #: glibc's malloc as it comes, and told to keep what is freed: page faults are much of a training step's time.
 ALLOCATORS = {
     "default": {},
     "keeping": {"MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_TRIM_THRESHOLD_": "17179869184"},
 }
-OURS, OURS_OWN, PEER = "eventflow", "eventflow, own start", "EasyTPP"
+#: Ours with EasyTPP's weights to begin with, and ours as it comes.
+OURS, OURS_OWN, PEER = "eventflow, its start", "eventflow", "EasyTPP"
 
 
 def run(
     *, out: Path | None = None, easytpp: Path | None = None, easytpp_python: Path | None = None, data: str = "taxi",
-    epochs: int = 5, seed: int = 0,
+    model: list[str] | None = None, epochs: int = 5, seed: int = 0,
 ) -> None:  # fmt: skip
-    """Train NHP as EasyTPP configures it (hidden 64, batch 256, Adam 1e-3, 20 points), ours and theirs, epoch by epoch.
+    """Train models as EasyTPP configures them (batch 256, Adam 1e-3, its sizes), ours and theirs, epoch by epoch.
 
     One core, one thread, float32, all in turn on the same core; CPU time of loading, forward, backward and optimiser.
-    The test log-likelihood after each epoch is EasyTPP's own definition for both. "eventflow" starts from EasyTPP's
-    initial weights and sees the sequences in the same order, so that its column can be read against theirs.
+    The test log-likelihood after each epoch is EasyTPP's own definition for all. "eventflow, its start" is the same
+    network with EasyTPP's initial weights, and sees the sequences in the same order; "eventflow" is ours as it comes.
 
     Args:
         out: folder for train.json.
         easytpp: folder of an EasyTPP checkout (https://github.com/ant-research/EasyTemporalPointProcess).
         easytpp_python: the Python that runs it, with torch and omegaconf; default: this one.
         data: dataset to train on.
+        model: which models; nhp if left out.
         epochs: epochs per allocator setting; the median counts.
         seed: of the initial weights and of the order.
     """
     if epochs < 1:
         raise InputError(f"bench train: epochs={epochs}; expected at least 1")
+    names = model or ["nhp"]
+    for name in names:
+        if name not in MODELS:
+            raise InputError(f"bench train: model {name!r}; {did_you_mean(name, MODELS)}")
     peer = _peer(easytpp, easytpp_python)
+    results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        job = _job(data, Path(folder), seed)
-        results = {name: _race(job, peer, epochs, extra) for name, extra in ALLOCATORS.items()}
-    _show(results, peer, data)
+        shared = _job(data, Path(folder), seed)
+        for name in names:
+            job = shared | MODELS[name].job()
+            results[name] = {kind: _race(job, peer, epochs, extra) for kind, extra in ALLOCATORS.items()}
+            _show(name, results[name], peer, data)
+    if peer is None:
+        _how_to_run_the_peer()
     if out is not None:
-        _write(out, {"data": data, "seed": seed, **JOB, "results": results})
+        settings = {name: MODELS[name].job() for name in names}
+        _write(out, {"data": data, "seed": seed, "settings": settings, "models": results})
 
 
 def _peer(checkout: Path | None, python: Path | None) -> list[str] | None:
@@ -85,7 +96,7 @@ def _job(data: str, folder: Path, seed: int) -> dict[str, Any]:
     splits = load_dataset(data, splits=["train", "test"])
     arrays, marks = {}, splits["train"].schema.num_marks
     if marks is None:
-        raise InputError(f"bench train: dataset {data!r} has no marks; NHP needs num_marks")
+        raise InputError(f"bench train: dataset {data!r} has no marks; these models need num_marks")
     for name, events in splits.items():
         if int(events.lengths.min(initial=2)) < 2:
             raise InputError(
@@ -95,7 +106,7 @@ def _job(data: str, folder: Path, seed: int) -> dict[str, Any]:
         arrays[f"{name}_offsets"] = events.offsets
     np.savez(folder / "data.npz", **arrays)
     paths = {"data": str(folder / "data.npz"), "initial": str(folder / "initial.npz")}
-    return {**JOB, **paths, "num_marks": marks, "seed": seed, "sequences": len(splits["train"])}
+    return {**paths, "num_marks": marks, "seed": seed, "sequences": len(splits["train"])}
 
 
 def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[str, str]) -> dict[str, Any]:
@@ -106,7 +117,8 @@ def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[
         if peer is not None:
             script = [peer[0], str(Path(__file__).with_name("_train_peer.py"))]
             workers[PEER] = _Worker(script, {**job, "easytpp": peer[1]}, extra)
-            workers[OURS] = _Worker(module, {**job, "weights": job["initial"]}, extra)
+            if job["twin"] is not None:
+                workers[OURS] = _Worker(module, {**job, "weights": job["initial"]}, extra)
         workers[OURS_OWN] = _Worker(module, {**job, "weights": None}, extra)
         rng = np.random.default_rng(job["seed"])
         for _ in range(epochs):
@@ -162,12 +174,14 @@ def speed(result: dict[str, Any]) -> float:
     return statistics.median(epoch["events"] / epoch["cpu"] for epoch in result["epochs"])
 
 
-def _show(results: dict[str, Any], peer: list[str] | None, data: str) -> None:
+def _show(model: str, results: dict[str, Any], peer: list[str] | None, data: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"NHP training on {data}: hidden 64, batch 256, Adam 1e-3, 20 points; one core, float32")
+    said = MODELS[model]
+    how = f"batch {said.batch}, Adam {said.lr:g}, {said.points} points a gap"
+    table = Table(title=f"{said.ours} on {data}: {how}; one core, float32")
     for heading in ("malloc", "", "parameters", "events / CPU-s", "µs / event", "CPU s / epoch", "ratio"):
         table.add_column(heading, justify="left" if heading in ("malloc", "") else "right")
     for allocator, result in results.items():
@@ -184,12 +198,16 @@ def _show(results: dict[str, Any], peer: list[str] | None, data: str) -> None:
     for i, _ in enumerate(first[OURS_OWN]["epochs"]):
         table.add_row(str(i + 1), *(f"{row['epochs'][i]['test']:.4f}" for row in first.values()))
     console.print(table)
-    if peer is None:
-        console.print(
-            "EasyTPP was not run. Write: git clone https://github.com/ant-research/EasyTemporalPointProcess && "
-            "pip install omegaconf && eventflow bench train --easytpp EasyTemporalPointProcess",
-            soft_wrap=True,
-        )
+
+
+def _how_to_run_the_peer() -> None:
+    from rich.console import Console
+
+    Console().print(
+        "EasyTPP was not run. Write: git clone https://github.com/ant-research/EasyTemporalPointProcess && "
+        "pip install omegaconf && eventflow bench train --easytpp EasyTemporalPointProcess",
+        soft_wrap=True,
+    )
 
 
 def _write(out: Path, report: dict[str, Any]) -> None:

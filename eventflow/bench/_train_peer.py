@@ -24,13 +24,13 @@ def main() -> None:
     wrapped, phases = import_module("easy_tpp.torch_wrapper"), import_module("easy_tpp.utils").RunnerPhase
     torch.manual_seed(job["seed"])
     model = _model(job)
-    _save(model, job["initial"])
+    np.savez(job["initial"], **{name: value.numpy() for name, value in model.state_dict().items()})
     train, test = (_loader(job, split) for split in ("train", "test"))
     trainer = SimpleNamespace(gpu=-1, optimizer="adam", learning_rate=job["lr"], use_tfb=False)
     wrapper = wrapped.TorchModelWrapper(
-        model, SimpleNamespace(model_id="NHP"), SimpleNamespace(is_training=True), trainer
+        model, SimpleNamespace(model_id=job["peer"].removeprefix("Torch")), SimpleNamespace(is_training=True), trainer
     )
-    loss, count = model.loglike_loss(next(iter(train(list(range(job["batch"]))))).values())
+    loss, count = model.loglike_loss(next(iter(train(list(range(min(job["batch"], job["sequences"])))))).values())
     (loss / count).backward()  # touches the memory, as ours did
     wrapper.opt.zero_grad()
     _say({"ready": True, "parameters": sum(p.numel() for p in model.parameters())})
@@ -48,19 +48,20 @@ def main() -> None:
 def _model(job: dict[str, Any]) -> Any:
     parse = import_module("easy_tpp.config_factory").ModelConfig.parse_from_yaml_config
     marks = job["num_marks"]
-    return import_module("easy_tpp.model").TorchNHP(
-        parse(
-            {"hidden_size": job["hidden"], "loss_integral_num_sample_per_step": job["points"], "num_event_types": marks,
-             "num_event_types_pad": marks + 1, "event_pad_index": marks, "gpu": -1, "thinning": {}, "training": True}
-        )
-    )  # fmt: skip
+    common = {"loss_integral_num_sample_per_step": job["points"], "num_event_types": marks, "gpu": -1, "thinning": {},
+              "num_event_types_pad": marks + 1, "event_pad_index": marks, "pad_token_id": marks, "use_ln": False,
+              "training": True}  # fmt: skip
+    config = parse({**common, **job["config"]})
+    for name, value in _gaps(job).items():
+        setattr(config, name, value)
+    return getattr(import_module("easy_tpp.model"), job["peer"])(config)
 
 
-def _save(model: Any, path: str) -> None:
-    linear, head = model.rnn_cell.linear_layer, model.layer_intensity
-    named = {"embedding": model.layer_type_emb.weight, "gates_weight": linear.weight, "gates_bias": linear.bias}
-    named |= {"head_weight": head[0].weight, "head_bias": head[0].bias, "head_log_beta": head[1].log_beta}
-    np.savez(path, **{name: value.detach().numpy() for name, value in named.items()})
+def _gaps(job: dict[str, Any]) -> dict[str, float]:
+    """What its runner tells a model of the training data: mean and deviation of gaps, under the names it gives them."""
+    with np.load(job["data"]) as data:
+        gaps = np.concatenate([np.diff(t) for t in np.split(data["train_t"], data["train_offsets"][1:-1])])
+    return {"mean_log_inter_time": float(gaps.mean()), "std_log_inter_time": float(gaps.std())}
 
 
 def _loader(job: dict[str, Any], split: str) -> Any:

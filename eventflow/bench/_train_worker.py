@@ -1,4 +1,4 @@
-"""The eventflow half of ``eventflow bench train``: trains NHP, an epoch per line of standard input.
+"""The eventflow half of ``eventflow bench train``: trains a model, an epoch per line of standard input.
 
 Protocol, JSON lines: the first line in is the job; then one line of sequence numbers per epoch, in their order; out
 comes {"ready", "parameters"}, then {"cpu", "wall", "events", "test"} per epoch. ``_train_peer`` speaks the same.
@@ -6,6 +6,7 @@ comes {"ready", "parameters"}, then {"cpu", "wall", "events", "test"} per epoch.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from eventflow import tpp
 from eventflow.events import Events, Schema, pad
-from eventflow.tpp import NHP
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         _say({**spent, "events": events, "test": likelihood})
 
 
-def _step(model: NHP, optimiser: torch.optim.Optimizer, events: Events, rows: Any) -> int:
+def _step(model: tpp.PointProcess, optimiser: torch.optim.Optimizer, events: Events, rows: Any) -> int:
     loss = _loss(model, events, rows)
     optimiser.zero_grad()
     loss.backward()
@@ -46,7 +47,7 @@ def _step(model: NHP, optimiser: torch.optim.Optimizer, events: Events, rows: An
     return events[rows].num_scored
 
 
-def _loss(model: NHP, events: Events, rows: Any) -> torch.Tensor:
+def _loss(model: tpp.PointProcess, events: Events, rows: Any) -> torch.Tensor:
     batch = pad(events, rows)
     return -model.log_prob(batch).sum() / batch.num_scored
 
@@ -57,20 +58,18 @@ def _events(job: dict[str, Any], split: str) -> Events:
     return Events.of(t, offsets=offsets, schema=Schema(num_marks=job["num_marks"]), mark=mark)
 
 
-def _model(job: dict[str, Any], train: Events) -> NHP:
+def _model(job: dict[str, Any], train: Events) -> tpp.PointProcess:
     """Ours as it comes, or with the peer's initial weights (and then its unscaled time, and no beginning mark)."""
     torch.manual_seed(job["seed"])
-    size = {"hidden_size": job["hidden"], "quadrature": job["points"]}
-    if job["weights"] is None:
-        return NHP(job["num_marks"], time_scale=float(train.gaps[train.gaps > 0].mean()), **size)
-    model = NHP(job["num_marks"], bos=False, **size)
-    with np.load(job["weights"]) as saved, torch.no_grad():
-        model.embedding.weight.copy_(torch.from_numpy(saved["embedding"][: job["num_marks"]]))
-        model.cell.gates.weight.copy_(torch.from_numpy(saved["gates_weight"]))
-        model.cell.gates.bias.copy_(torch.from_numpy(saved["gates_bias"]))
-        model.head.weight.copy_(torch.from_numpy(saved["head_weight"]))
-        model.head.bias.copy_(torch.from_numpy(saved["head_bias"]))
-        model.head.log_scale.copy_(-torch.from_numpy(saved["head_log_beta"]))
+    make, own = getattr(tpp, job["ours"]), job["weights"] is None
+    options = dict(job["network"] if own else job["twin"])
+    if "quadrature" in inspect.signature(make).parameters:
+        options["quadrature"] = job["points"]
+    if own:
+        return make(job["num_marks"], time_scale=float(train.gaps[train.gaps > 0].mean()), **options)
+    model = make(job["num_marks"], **options)
+    with np.load(job["weights"]) as saved:
+        tpp.load_easytpp(model, dict(saved))
     return model
 
 

@@ -9,19 +9,21 @@ from pathlib import Path
 import pytest
 
 from eventflow.bench import _train
+from eventflow.bench._train_models import MODELS
 from eventflow.errors import InputError
 
 
 def test_ours_alone_learns_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train.run(out=tmp_path, data="hawkes", epochs=2)
     report = json.loads((tmp_path / "train.json").read_text())
-    assert report["hidden"] == 64 and set(report["results"]) == set(_train.ALLOCATORS)
-    for result in report["results"].values():
+    results = report["models"]["nhp"]
+    assert report["settings"]["nhp"]["config"] == {"hidden_size": 64} and set(results) == set(_train.ALLOCATORS)
+    for result in results.values():
         (name,) = result
         first, second = result[name]["epochs"]
         assert second["test"] > first["test"] and math.isfinite(first["test"])
         assert first["events"] == second["events"] > 0 and _train.speed(result[name]) > 0
-    default, keeping = (next(iter(result.values()))["epochs"] for result in report["results"].values())
+    default, keeping = (next(iter(result.values()))["epochs"] for result in results.values())
     assert [e["test"] for e in default] == [e["test"] for e in keeping]  # the allocator changes no number
     assert "git clone" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
@@ -47,11 +49,17 @@ def test_no_epochs_are_refused() -> None:
         _train.run(epochs=0)
 
 
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(InputError, match="'thpp'.*'thp'"):
+        _train.run(model=["thpp"])
+
+
 @pytest.mark.peer
-def test_both_learn_the_same_from_the_same_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [name for name, said in MODELS.items() if said.twin is not None])
+def test_both_learn_the_same_from_the_same_start(model: str, tmp_path: Path) -> None:
     peer = pytest.importorskip("easy_tpp", reason="EasyTPP is not importable")
-    _train.run(out=tmp_path, data="hawkes", epochs=2, easytpp=Path(peer.__file__).parents[1])
-    result = json.loads((tmp_path / "train.json").read_text())["results"]["default"]
+    _train.run(out=tmp_path, data="hawkes", model=[model], epochs=2, easytpp=Path(peer.__file__).parents[1])
+    result = json.loads((tmp_path / "train.json").read_text())["models"][model]["default"]
     for ours, theirs in zip(result[_train.OURS]["epochs"], result[_train.PEER]["epochs"], strict=True):
         assert ours["events"] == theirs["events"]
         assert ours["test"] == pytest.approx(theirs["test"], abs=0.02)  # they train on a biased integral
