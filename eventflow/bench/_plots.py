@@ -165,6 +165,43 @@ def bars(
     return figure
 
 
+def panels(
+    pictures: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]], *,
+    band: tuple[ArrayLike, ArrayLike, ArrayLike] | None, xlabel: str, ylabel: str, references: Mapping[str, float] | None = None,
+) -> Any:  # fmt: skip
+    """One small panel a name, two abreast, on the same axes: thin lines (x, y), one a seed.
+
+    Args:
+        pictures: name -> its lines.
+        band: x, low, high of a grey band with its diagonal, in every panel.
+        xlabel: of the lowest panels.
+        ylabel: of all.
+        references: name -> height of a horizontal line in every panel.
+    """
+    if not pictures:
+        raise InputError("panels: no line given")
+    rows = -(-len(pictures) // 2)
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 0.8 + 1.55 * rows), layout="constrained")
+        grid = figure.subplots(rows, 2, sharex=band is not None, sharey=True, squeeze=False).ravel()
+        for axes, (name, lines) in zip(grid, pictures.items(), strict=False):
+            if band is not None:
+                x, low, high = map(np.asarray, band)
+                axes.fill_between(x, low, high, color=FAINT, alpha=0.3, lw=0)
+                axes.plot([0, x[-1]], [0, x[-1]], color=INK, lw=0.7)
+                axes.set_ylim(0, 1.3 * float(high[-1]))
+            for i, (x, y) in enumerate(lines):
+                axes.plot(x, y, color=SERIES[i % 6], lw=1.2, marker="." if len(np.asarray(x)) == 1 else None)
+            for i, value in enumerate((references or {}).values()):
+                axes.axhline(value, color=FAINT, ls=DASHES[(i + 1) % 6], lw=1.2)
+            axes.set_title(name)
+        for axes in grid[len(pictures) :]:
+            axes.set_visible(False)
+        figure.supxlabel(xlabel, fontsize=10.5)
+        figure.supylabel(ylabel, fontsize=10.5)
+    return figure
+
+
 def to_svg(figure: Any, *, name: str) -> str:
     """The figure as an ``<svg>`` element for a page: its colours are the page's, its ids start with ``name``."""
     with house_style():

@@ -12,10 +12,26 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from eventflow.errors import InputError
 
-Cell = str | int | float | None
+
+class Rich(NamedTuple):
+    """A cell in bold, with a pale remark behind it, or both."""
+
+    text: str
+    strong: bool = False
+    remark: str = ""
+
+
+class Group(NamedTuple):
+    """A row that is a heading of those below it."""
+
+    text: str
+
+
+Cell = str | int | float | Rich | None
 
 _CSS = """
 :root { color-scheme: light dark; --ink: #1b1f24; --faint: #6b737c; --paper: #fefefe; --card: #f3f5f7; --line: #d9dee3;
@@ -45,6 +61,10 @@ th, td { padding: .34rem .55rem; text-align: right; border-bottom: 1px solid var
 td + td { white-space: nowrap; }
 th { color: var(--faint); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
+tr.group td { color: var(--faint); font-size: .82rem; font-weight: 600; padding-top: .9rem; border-bottom: none; }
+.wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--paper); }
+.wide td small { color: var(--faint); } .wide main { max-width: 84rem; } .wide main > :not(.full) { max-width: 60rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 0 2rem; }
 tr.strong td { font-weight: 700; background: var(--card); }
 figure { margin: 1rem 0; } figure svg, figure img { width: 100%; max-width: 40rem; height: auto; display: block; }
 figure svg text { font-family: inherit !important; } figcaption { margin-top: .4rem; }
@@ -58,13 +78,14 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem
 """.strip()
 
 
-def page(title: str, lead: str, sections: Iterable[str], *, footer: str = "") -> str:
-    """The whole document. ``lead`` says in a sentence or two what the reader sees."""
+def page(title: str, lead: str, sections: Iterable[str], *, footer: str = "", wide: bool = False) -> str:
+    """The whole document. ``lead`` says in a sentence or two what the reader sees; ``wide`` gives tables more room."""
+    body = '<body class="wide">' if wide else "<body>"
     foot = f"<footer>{escape(footer)}</footer>" if footer else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{_CSS}\n</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{_CSS}\n</style>\n</head>\n{body}\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n{chr(10).join(sections)}\n{foot}\n'
         "</main>\n</body>\n</html>\n"
     )
@@ -103,9 +124,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, digits: int 
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = []
     for row in rows:
+        if isinstance(row, Group):
+            body.append(f'<tr class="group"><td colspan="{len(header)}">{escape(row.text)}</td></tr>')
+            continue
         if len(row) != len(header):
             raise InputError(f"table: row {row[:1]} has {len(row)} cells, the header {len(header)}")
-        cells = "".join(f"<td>{escape(_shown(cell, digits))}</td>" for cell in row)
+        cells = "".join(f"<td>{_cell(cell, digits)}</td>" for cell in row)
         body.append(f'<tr class="strong">{cells}</tr>' if row[0] in strong else f"<tr>{cells}</tr>")
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{chr(10).join(body)}\n</table></div>'
 
@@ -120,6 +144,11 @@ def figure(picture: str | Path, caption: str) -> str:
     else:
         raise InputError(f"figure: {picture[:30]!r} is neither <svg> text nor a Path to a PNG file")
     return f"<figure>\n{body}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
+
+
+def side_by_side(*blocks: str) -> str:
+    """Blocks beside one another where there is room, else below."""
+    return f'<div class="pair">{"".join(blocks)}</div>'
 
 
 def code(text: str) -> str:
@@ -147,7 +176,15 @@ def write(document: str, path: Path) -> None:
         raise
 
 
-def _shown(cell: Cell, digits: int) -> str:
+def _cell(cell: Cell, digits: int) -> str:
+    if not isinstance(cell, Rich):
+        return escape(_shown(cell, digits))
+    text = escape(cell.text.replace("-", "−"))
+    remark = f" <small>{escape(cell.remark)}</small>" if cell.remark else ""
+    return (f"<b>{text}</b>" if cell.strong else text) + remark
+
+
+def _shown(cell: str | int | float | None, digits: int) -> str:
     if cell is None:
         return "–"
     return f"{cell:.{digits}f}".replace("-", "−") if isinstance(cell, float) else str(cell)
