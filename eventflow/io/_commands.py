@@ -18,6 +18,8 @@ from eventflow.io._sniff import is_bag_folder
 from eventflow.io._write import convert_recording, write_events
 from eventflow.io.info._info import describe
 from eventflow.io.info._page import render, render_card
+from eventflow.io.info._recording import describe_recording
+from eventflow.io.info._recording_page import render_recording
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,6 +49,10 @@ def info_pages(
 ) -> Iterator[RenderableType]:
     """What :func:`data_info` prints, as rich renderables."""
     if _is_file(path_or_name):
+        if is_recording(path_or_name, format=format):
+            recording = open_recording(path_or_name, format=format, recover=True)
+            yield render_recording(describe_recording(recording, title=str(path_or_name)))
+            return
         events, report = read_with_report(path_or_name, format=format, columns=columns, lenient=True)
         yield render(describe(events, title=str(path_or_name), report=report))
         return

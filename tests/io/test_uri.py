@@ -367,7 +367,7 @@ def test_sources_and_sinks_are_what_their_protocols_say(tmp_path: Path) -> None:
         ("tcp://localhost:x", "with a port"),
         ("tcp://localhost:99999", "with a port"),
         ("tcp://localhost:1?resum=1", "did you mean 'resume=1'"),
-        ("udp://localhost:9", "datagrams are lost"),
+        ("udp://localhost:9", "which format? One of spif"),
         ("kafka://localhost:9092/topic", "kcat"),
         ("redis://localhost", "not built yet"),
         ("http://localhost:1", "unknown scheme 'http'"),
