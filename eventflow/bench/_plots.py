@@ -167,7 +167,7 @@ def bars(
 
 def panels(
     pictures: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]], *,
-    band: tuple[ArrayLike, ArrayLike, ArrayLike] | None, xlabel: str, ylabel: str, references: Mapping[str, float] | None = None,
+    band: tuple[ArrayLike, ArrayLike, ArrayLike] | None, xlabel: str, ylabel: str,
 ) -> Any:  # fmt: skip
     """One small panel a name, two abreast, on the same axes: thin lines (x, y), one a seed.
 
@@ -176,7 +176,6 @@ def panels(
         band: x, low, high of a grey band with its diagonal, in every panel.
         xlabel: of the lowest panels.
         ylabel: of all.
-        references: name -> height of a horizontal line in every panel.
     """
     if not pictures:
         raise InputError("panels: no line given")
@@ -192,8 +191,7 @@ def panels(
                 axes.set_ylim(0, 1.3 * float(high[-1]))
             for i, (x, y) in enumerate(lines):
                 axes.plot(x, y, color=SERIES[i % 6], lw=1.2, marker="." if len(np.asarray(x)) == 1 else None)
-            for i, value in enumerate((references or {}).values()):
-                axes.axhline(value, color=FAINT, ls=DASHES[(i + 1) % 6], lw=1.2)
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set_title(name)
         for axes in grid[len(pictures) :]:
             axes.set_visible(False)

@@ -18,6 +18,11 @@ METRICS = {
     "nll_per_event": "exact nll/event", "easytpp_nll_per_event": "EasyTPP's nll/event", "accuracy": "accuracy",
     "gap_rmse": "gap RMSE", "gap_mae": "gap MAE",
 }  # fmt: skip
+#: What it keeps besides, where it is known: of the runs of `eventflow bench tpp`.
+MORE = (
+    "time_nll_per_event", "mark_nll_per_event", "otd", "tmap", "train_events_per_cpu_s", "eval_events_per_cpu_s",
+    "num_parameters",
+)  # fmt: skip
 DIGITS = 4
 
 
@@ -49,11 +54,12 @@ def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
     if len({r["seed"] for r in reports}) < len(reports):
         raise InputError(f"seeds {[r['seed'] for r in reports]}: expected a run for each seed")
     content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    first = reports[0]
+    first, names = reports[0], [*METRICS, *(name for name in MORE if all(name in r["metrics"] for r in reports))]
     content["ours"] = {
-        "metrics": {name: _spread([r["metrics"][name] for r in reports]) for name in METRICS},
+        "metrics": {name: _spread([r["metrics"][name] for r in reports]) for name in names},
         "seeds": [r["seed"] for r in reports],
-        "commit": first["commit"], "date": first["date"], "machine": first["machine"],
+        "commit": ", ".join(dict.fromkeys(r["commit"] for r in reports)),
+        "date": first["date"], "machine": first["machine"],
         "config": _without_seed(first["config"]),
     }  # fmt: skip
     content["baselines"] = {

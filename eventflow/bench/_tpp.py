@@ -219,8 +219,20 @@ def _publish(out: Path, pairs: Sequence[Pair], seeds: Sequence[int]) -> None:
         if any(result.get("state") != "done" for result in results):
             print(f"not published: {pair.model} on {pair.data}, not every seed is done")
             continue
+        if any(result["report"]["commit"].endswith("+") for result in results):
+            print(f"not published: {pair.model} on {pair.data}, run from files that no commit holds")
+            continue
         path = ROOT / "models" / pair.model / "results" / f"{pair.data}.yaml"
-        write_results(path, [result["report"] for result in results])
+        write_results(path, [_with_more(result) for result in results])
         print(f"published: {path.relative_to(ROOT)}")
     print("next: eventflow bench results --readme README.md")
+
+
+def _with_more(result: dict[str, Any]) -> dict[str, Any]:
+    """A cell's report whose metrics hold what only the leaderboard measures too."""
+    from eventflow.bench._results import MORE
+
+    report, places = result["report"], (result["report"]["metrics"], result["horizon"], result)
+    more = {name: place[name] for place in reversed(places) for name in MORE if place.get(name) is not None}
+    return {**report, "metrics": {**more, **report["metrics"]}}
 

@@ -2,8 +2,8 @@
 
 Bold. A number is bold where it is the best of its column among our models and the trivial baselines, and where the gap
 to the next best is larger than the larger of the two standard deviations over seeds. A baseline is counted, not
-trained: its deviation is 0. A model with one seed has no deviation, so neither it nor what it is next to can be bold. Published
-numbers come from other code, and often from another definition; they stand beside ours and do not compete.
+trained: its deviation is 0. A model with one seed has no deviation, so neither it nor what it is next to can be bold.
+Published numbers come from other code, and often from another definition; they stand beside ours and do not compete.
 """
 
 from __future__ import annotations
