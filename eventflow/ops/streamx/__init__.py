@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from eventflow.errors import InputError, did_you_mean
 from eventflow.ops.streamx._layout import RULES as RULES
+from eventflow.ops.streamx._layout import Array as Array
 from eventflow.ops.streamx._layout import Learner as Learner
 from eventflow.ops.streamx._layout import Network as Network
 from eventflow.ops.streamx._layout import Options as Options
@@ -26,8 +27,9 @@ TD, Q, AC = 0, 1, 2
 class Steps(NamedTuple):
     """The interactions of one learner.
 
-    All return -1, or what is not finite: the index of the feature, -2 for the reward (nothing has changed then). The raw observation is put into ``learner.observation`` before, random numbers into
-    ``learner.noise``; terminated means that nothing comes after, truncated that it is only not seen.
+    All return -1, or what is not finite: the index of the feature, -2 for the reward (nothing has changed then). The raw
+    observation is put into ``learner.observation`` before, random numbers into ``learner.noise``; terminated means that
+    nothing comes after, truncated that it is only not seen.
 
     begin(kind, clock, epsilon): the first observation of an episode.
     td(reward, discount, decay, terminated, truncated): ``discount`` of this transition's bootstrap, ``decay`` of the

@@ -1,7 +1,7 @@
 """One interaction: scale the reward, normalise the observation, learn, choose. For use inside ``numba.njit``.
 
 ``state`` is (params, memory, work, nets, numbers, io), the arrays of a ``Learner``. In ``work`` each network has room
-for two passes, the current observation's and the next one's, and behind both lies the scratch memory of backward passes.
+for two passes, the current observation's and the next one's; behind lies the scratch memory of backward passes.
 Returned is -1, or what is not finite: the index of the feature, or -2 for the reward; nothing has changed then.
 """
 
