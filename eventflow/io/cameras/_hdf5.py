@@ -17,21 +17,22 @@ from eventflow.errors import InputError, require
 from eventflow.io._text import Progress
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
-#: Events read at a time.
-_ROWS = 1 << 17
-#: Bytes of unpacked chunks that HDF5 remembers for each dataset: enough that bisection does not unpack one twice.
-_CACHE = 1 << 25
+#: Events read at a time; of a window whose rows the index knows, all at once up to the second number.
+_ROWS, _WINDOW = 1 << 17, 1 << 21
+#: Bytes of unpacked chunks that HDF5 remembers for each dataset, at least: room for one chunk, so that its memory is
+#: used again for the next. With room for many, each is unpacked into memory of its own, which costs a third more.
+_CACHE = 1 << 20
 _FILTERS = {32001: "Blosc", 32026: "Blosc2", 32015: "Zstandard", 32004: "LZ4", 32008: "bitshuffle"}
 #: Prophesee's event compression format.
 _ECF = 0x8ECF
 
 
 class Reader(NamedTuple):
-    """An open file: ``rows(lo, hi)`` are (t, x, y, p); ``time(i)`` is that of one row; ``narrow(start)``, where there
-    is an index, the rows (lo, hi) between which the first event at or after ``start`` should lie."""
+    """An open file: ``rows(lo, hi)`` are (t, x, y, p); ``times(lo, hi)`` is t alone; ``narrow(start)``, where there is
+    an index, the rows (lo, hi) between which the first event at or after ``start`` should lie."""
 
     rows: Callable[[int, int], tuple[Array, Array, Array, Array]]
-    time: Callable[[int], int]
+    times: Callable[[int, int], Array]
     narrow: Callable[[int], tuple[int, int]] | None = None
 
 
@@ -41,17 +42,19 @@ class Hdf5Source(Source):
 
     bind: Callable[[Any], Reader] | None = None
     length: int = 0
+    cache: int = _CACHE
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
         assert self.bind is not None
         progress = Progress(self.opening.path)
         row = 0
         try:
-            with opened(self.opening) as file:
+            with opened(self.opening, self.cache) as file:
                 reader = self.bind(file)
                 row = self._first(reader, start)
+                size = self._size(reader, row, end)
                 while row < self.length:
-                    stop = min(row + _ROWS, self.length)
+                    stop, size = min(row + size, self.length), _ROWS
                     block = as_columns(*reader.rows(row, stop), first=row)
                     yield block
                     row = stop
@@ -71,25 +74,31 @@ class Hdf5Source(Source):
             return 0
         if reader.narrow is not None:
             lo, hi = reader.narrow(start)
-            if 0 <= lo <= hi <= self.length:
-                row = _bisect(reader, start, (lo, hi))
-                before = row == 0 or reader.time(row - 1) < start
-                if before and (row == self.length or reader.time(row) >= start):
-                    return row
+            if 0 <= lo <= hi <= self.length and hi - lo < _ROWS:
+                base = max(lo - 1, 0)
+                near = reader.times(base, min(hi + 1, self.length))
+                at = int(np.searchsorted(near, start))
+                if (at or not base) and (at < len(near) or base + at == self.length):
+                    return base + at
         return _bisect(reader, start, (0, self.length))
+
+    def _size(self, reader: Reader, row: int, end: Bound) -> int:
+        """How many rows to read first: up to just past ``end``, if the index says where that is."""
+        last = reader.narrow(end)[1] + 1 if reader.narrow is not None and end is not None else row
+        return last - row if 0 < last - row <= _WINDOW else _ROWS
 
 
 def _bisect(reader: Reader, start: int, rows: tuple[int, int]) -> int:
     lo, hi = rows
     while lo < hi:
         middle = (lo + hi) // 2
-        lo, hi = (middle + 1, hi) if reader.time(middle) < start else (lo, middle)
+        lo, hi = (middle + 1, hi) if reader.times(middle, middle + 1)[0] < start else (lo, middle)
     return lo
 
 
 @contextmanager
-def opened(opening: Opening) -> Iterator[Any]:
-    """The file; with its compression filters, if hdf5plugin is installed."""
+def opened(opening: Opening, cache: int = _CACHE) -> Iterator[Any]:
+    """The file; with its compression filters, if hdf5plugin is installed. ``cache``: bytes for each dataset."""
     import importlib.util
 
     import h5py
@@ -97,7 +106,7 @@ def opened(opening: Opening) -> Iterator[Any]:
     if importlib.util.find_spec("hdf5plugin") is not None:
         importlib.import_module("hdf5plugin")
     try:
-        file = h5py.File(opening.path, "r", rdcc_nbytes=_CACHE)
+        file = h5py.File(opening.path, "r", rdcc_nbytes=cache)
     except OSError as error:
         size = opening.path.stat().st_size
         raise opening.error(
@@ -128,7 +137,7 @@ def open_dsec(opening: Opening) -> Hdf5Source:
         index = "ms_to_idx" in file
         height = opening.height or _attribute(file, "height") or 480
         width = opening.width or _attribute(file, "width") or 640
-        span = _span(file)
+        span, cache = _span(file), _room(*sets.values())
     length = min(lengths.values())
     notes = (
         [f"its columns have different lengths ({lengths}); the shortest counts"]
@@ -151,9 +160,9 @@ def open_dsec(opening: Opening) -> Hdf5Source:
                 return 0, 0 if at < 0 else length
             return int(steps[min(at, last)]), int(steps[at + 1]) if at < last else length
 
-        return Reader(rows, lambda i: int(data[0][i]) + offset, narrow if index else None)
+        return Reader(rows, lambda lo, hi: np.add(data[0][lo:hi], offset, dtype=np.int64), narrow if index else None)
 
-    return Hdf5Source(opening, height, width, span, notes=notes, bind=bind, length=length)
+    return Hdf5Source(opening, height, width, span, notes=notes, bind=bind, length=length, cache=cache)
 
 
 def open_mvsec(opening: Opening) -> Hdf5Source:
@@ -167,7 +176,7 @@ def open_mvsec(opening: Opening) -> Hdf5Source:
         if data.ndim != 2 or data.shape[1] != 4:
             raise opening.error(f"{path} has shape {data.shape}; expected n x 4: x, y, t, p")
         _check_filters(opening, data)
-        length = len(data)
+        length, cache = len(data), _room(data)
 
     def bind(file: Any) -> Reader:
         data = file[path]
@@ -176,9 +185,9 @@ def open_mvsec(opening: Opening) -> Hdf5Source:
             x, y, t, p = data[lo:hi].T
             return t * 1e6, x, y, p
 
-        return Reader(rows, lambda i: int(np.rint(data[i, 2] * 1e6)))
+        return Reader(rows, lambda lo, hi: np.rint(data[lo:hi, 2] * 1e6))
 
-    return Hdf5Source(opening, opening.height or 260, opening.width or 346, bind=bind, length=length)
+    return Hdf5Source(opening, opening.height or 260, opening.width or 346, bind=bind, length=length, cache=cache)
 
 
 def open_metavision(opening: Opening) -> Hdf5Source:
@@ -192,7 +201,7 @@ def open_metavision(opening: Opening) -> Hdf5Source:
         if not set("xypt") <= set(fields):
             raise opening.error(f"CD/events has the fields {', '.join(fields) or 'none'}; expected x, y, p, t")
         size = _geometry(file)
-        length = len(data)
+        length, cache = len(data), _room(data)
         compressed = _ECF in _filters(data)
         if not compressed:
             _check_filters(opening, data)
@@ -206,9 +215,9 @@ def open_metavision(opening: Opening) -> Hdf5Source:
             return block["t"], block["x"], block["y"], block["p"]
 
         rows = EcfRows(data) if compressed else plain
-        return Reader(rows, lambda i: int(rows(i, i + 1)[0][0]))
+        return Reader(rows, lambda lo, hi: rows(lo, hi)[0])
 
-    return Hdf5Source(opening, height, width, bind=bind, length=length)
+    return Hdf5Source(opening, height, width, bind=bind, length=length, cache=cache)
 
 
 def _expect(opening: Opening, file: Any, wanted: str) -> None:
@@ -217,6 +226,11 @@ def _expect(opening: Opening, file: Any, wanted: str) -> None:
         raise opening.error(
             f"this HDF5 file is {found or 'of no known layout'}, not {wanted}; it holds {', '.join(file)}"
         )
+
+
+def _room(*sets: Any) -> int:
+    """Bytes of cache that hold one chunk of any of these datasets."""
+    return max(_CACHE, *(int(np.prod(data.chunks)) * data.dtype.itemsize for data in sets if data.chunks), 0)
 
 
 def _filters(data: Any) -> list[int]:

@@ -59,7 +59,7 @@ class Recording:
         start, end = _checked_window(window)
         parts: list[Columns] = []
         last: int | None = None
-        for block in self._blocks((start, None)):
+        for block in self._blocks((start, None), enough=end):
             last = int(block.t[-1])
             parts.append(_within(block, None, end))
             if end is not None and last >= end:
@@ -96,10 +96,15 @@ class Recording:
 
     # -- blocks ---------------------------------------------------------------------------------------------------
 
-    def _blocks(self, bounds: tuple[int | None, int | None], *, quietly: bool = False) -> Iterator[Columns]:
-        """Non-empty blocks within the bounds; ends early, with a note, where the file is broken and that is allowed."""
+    def _blocks(
+        self, bounds: tuple[int | None, int | None], *, quietly: bool = False, enough: int | None = None
+    ) -> Iterator[Columns]:
+        """Non-empty blocks within the bounds; ends early, with a note, where the file is broken and that is allowed.
+
+        ``enough``: nothing is wanted after an event at or past it, but that event is.
+        """
         source, (start, end) = self._source, bounds
-        blocks = source.blocks(start, end)
+        blocks = source.blocks(start, end if enough is None else enough)
         rows = 0
         try:
             for block in blocks if source.sorted else checked(source, blocks):
