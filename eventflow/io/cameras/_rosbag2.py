@@ -137,15 +137,21 @@ class Cdr:
         """The next string."""
         return self.take(self.number(4)).tobytes().rstrip(b"\0").decode("latin-1")
 
+    def pass_over(self, count: int) -> None:
+        """Leave out so many numbers of 4 bytes."""
+        for _ in range(count):
+            self.number(4)
+
     def header(self) -> None:
         """Pass over a std_msgs/Header: seconds, nanoseconds, frame."""
-        self.number(4), self.number(4), self.text()
+        self.pass_over(2)
+        self.text()
 
 
 def array(cdr: Cdr) -> Columns:
     """The events of an EventArray."""
     cdr.header()
-    cdr.number(4), cdr.number(4)
+    cdr.pass_over(2)
     count = cdr.number(4)
     if not count:
         return _columns(np.empty(0, _record(cdr.order)), cdr)
@@ -187,7 +193,7 @@ class _Packets:
     def take(self, cdr: Cdr) -> Columns:
         """The events of the next packet."""
         cdr.header()
-        cdr.number(4), cdr.number(4)
+        cdr.pass_over(2)
         seq, base = cdr.number(8), cdr.number(8)
         encoding, big = cdr.text(), cdr.number(1)
         data = cdr.take(cdr.number(4))

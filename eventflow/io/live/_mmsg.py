@@ -191,7 +191,7 @@ class Sender:
             at += max(done, 0)
 
     def _one_by_one(self, data: Array, cuts: Array) -> None:
-        view = memoryview(data)
+        view = memoryview(data.data)
         for lo, hi in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
             try:
                 self._socket.send(view[lo:hi])

@@ -31,15 +31,14 @@ def open_camera(uri: str, *, schema: Schema | None = None, recover: bool = False
     limits = address.whole("width", 1, 1 << 16), address.whole("height", 1, 1 << 16)
     sensor = replace(sensor, unit="us", width=limits[0] or sensor.width, height=limits[1] or sensor.height)
     decoder = wire(name, (sensor.width, sensor.height), stream=address.scheme != "udp")
-    link = link or _link(address)  # when everything else is ready
     idle = address.number("idle", 0.001, 1e9)
+    link = link or _link(address)  # when everything else is ready
     return open_stream(link, decoder, format=name, schema=sensor, idle=idle, recover=recover)
 
 
 def _format(address: Address) -> str:
     address.check(("format", *_SENSOR, *(("buffer", "datagram") if address.scheme == "udp" else ())))
     name = address.choice("format", [*FORMATS, *ALIASES])
-    address.whole("width", 1, 1 << 16), address.whole("height", 1, 1 << 16), address.number("idle", 0.001, 1e9)
     return ALIASES.get(name, name)
 
 

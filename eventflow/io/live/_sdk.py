@@ -116,7 +116,7 @@ def metavision(address: Address) -> Device:
 
 def dv(address: Address) -> Device:
     """iniVation's dv-processing: a camera (untested), or its network reader."""
-    library = _library("dv_processing", "dv-processing. Write: pip install dv-processing")
+    library = _library("dv_processing", "dv-processing. Write: pip install 'eventflow[dv]'")
     connect = address.options.get("connect")
     if connect is None:
         serial = address.options.get("serial")

@@ -93,7 +93,7 @@ class CameraSink:
             if self._sender is not None:
                 self._sender.send(data, cuts)
             else:
-                out.sendall(data)
+                out.sendall(data.data)
         except OSError as error:
             raise InputError(f"{self.name}: {error.strerror or error}") from None
         self._sent += len(columns.t)
@@ -111,7 +111,7 @@ class CameraSink:
             cuts = np.searchsorted(due, np.arange(np.floor(due[0] / every), np.ceil(due[-1] / every) + 1) * every)
             for lo, hi in zip(cuts, [*cuts[1:], len(due)], strict=True):
                 if hi > lo:
-                    time.sleep(max(0.0, begin + due[lo] - time.perf_counter()))
+                    time.sleep(max(0.0, begin + float(due[lo]) - time.perf_counter()))
                     self.send(columns.part(lo, hi))
 
     def write(self, lines: Sequence[str]) -> None:

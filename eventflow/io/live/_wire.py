@@ -204,7 +204,7 @@ def wire(format: str, limits: Limits, *, stream: bool) -> Wire:
 
 
 def _joined(rows: Array, sizes: Array) -> bytes:
-    view = memoryview(np.ascontiguousarray(rows)).cast("B")
+    view = np.ascontiguousarray(rows).data.cast("B")
     width = rows.shape[1]
     return b"".join([view[i * width : i * width + size] for i, size in enumerate(sizes.tolist())])
 

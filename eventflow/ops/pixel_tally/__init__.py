@@ -43,4 +43,4 @@ def pixel_tally(t: Array, x: Array, y: Array, counts: Array, last: Array, *, bac
     given = [np.require(column, kind, ["C", "A"]).view() for column, kind in ((t, "i8"), (x, "u2"), (y, "u2"))]
     for column in given:
         column.flags.writeable = False  # one type of array, compiled once
-    return int(numba.tally(*given, counts, last))
+    return int(numba.tally(given[0], given[1], given[2], counts, last))
