@@ -105,9 +105,10 @@ def rtrl_init(weight: Array, sizes: Sizes) -> RTRLState:
     if weight.shape != (sizes.parameters[-1],):
         raise InputError(f"rtrl_init: weight {weight.shape}; {sizes} has {sizes.parameters[-1]} parameters")
     n = sizes.states
-    none = [np.zeros(n, np.complex128) for _ in range(3)]
+    h, by_rate, by_frequency = (np.zeros(n, np.complex128) for _ in range(3))
     flat = np.array(weight, np.float64)
-    return RTRLState(flat, np.zeros(len(flat)), *none, np.zeros((n, sizes.inputs), np.complex128), np.zeros(2))
+    by_input = np.zeros((n, sizes.inputs), np.complex128)
+    return RTRLState(flat, np.zeros(len(flat)), h, by_rate, by_frequency, by_input, np.zeros(2))
 
 
 def rtrl_scan(
@@ -122,8 +123,8 @@ def rtrl_scan(
         InputError: shapes that do not fit, an unknown backend.
     """
     length = len(stream.dt)
-    floats = [np.ascontiguousarray(part, np.float64) for part in stream[:4]]
-    checked = RTRLStream(*floats, np.ascontiguousarray(stream.reset, np.bool_))
+    x, gaps, cumulant, discount = (np.ascontiguousarray(part, np.float64) for part in stream[:4])
+    checked = RTRLStream(x, gaps, cumulant, discount, np.ascontiguousarray(stream.reset, np.bool_))
     if checked.x.shape != (length, sizes.inputs) or any(part.shape != (length,) for part in checked[1:]):
         shapes = ", ".join(f"{name} {part.shape}" for name, part in zip(RTRLStream._fields, checked, strict=True))
         raise InputError(f"rtrl_scan: {shapes}; expected (T, D)=({length}, {sizes.inputs}) and (T,)")

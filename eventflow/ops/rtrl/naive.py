@@ -62,6 +62,9 @@ def scan(stream: RTRLStream, state: RTRLState, rule: RTRLRule, sizes: Sizes) -> 
             fade = rule.lambda_ * discount
         values[t], errors[t] = float(value(flat, state_of(flat, history, sizes), sizes)), delta
     h: Any = state_of(flat, history, sizes).numpy() if history else state.h
-    unknown = [np.full_like(part, np.nan) for part in state[3:6]]
     past = np.array([fade, float(bool(history))])
-    return RTRLResult(values, errors, RTRLState(flat.numpy(), trace.numpy(), h, *unknown, past))
+    after = RTRLState(
+        weight=flat.numpy(), trace=trace.numpy(), h=h, by_rate=np.full_like(state.by_rate, np.nan),
+        by_frequency=np.full_like(state.by_frequency, np.nan), by_input=np.full_like(state.by_input, np.nan), past=past,
+    )  # fmt: skip
+    return RTRLResult(values, errors, after)

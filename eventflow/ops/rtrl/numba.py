@@ -20,7 +20,7 @@ def scan(stream: RTRLStream, state: RTRLState, rule: RTRLRule, sizes: Sizes) -> 
 
 
 @_JIT
-def _value(weight: Array, h: Array, at: tuple, room: tuple) -> tuple:  # pragma: no cover - compiled
+def _value(weight: Array, h: Array, at: tuple, room: Array) -> tuple:  # pragma: no cover - compiled
     """(value, 1 / deviation); room: normalised (H,)."""
     _, _, _, out, bias, head, end, _ = at
     z = room
