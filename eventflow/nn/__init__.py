@@ -27,6 +27,8 @@ from eventflow.nn._rnn import LSTM as LSTM
 from eventflow.nn._rnn import RNN as RNN
 from eventflow.nn._rnn import HiddenState as HiddenState
 from eventflow.nn._rnn import LSTMState as LSTMState
+from eventflow.nn._selective import SelectiveSSM as SelectiveSSM
+from eventflow.nn._selective import SelectiveState as SelectiveState
 from eventflow.nn._ssm import Affine as Affine
 from eventflow.nn._ssm import DiagSSM as DiagSSM
 from eventflow.nn._ssm import DiagState as DiagState

@@ -56,6 +56,7 @@ from eventflow.tpp.models._hawkes import Hawkes as Hawkes
 from eventflow.tpp.models._history import HistoryProcess as HistoryProcess
 from eventflow.tpp.models._history import HistoryState as HistoryState
 from eventflow.tpp.models._iftpp import IFTPP as IFTPP
+from eventflow.tpp.models._mamba import Mamba as Mamba
 from eventflow.tpp.models._neural import DurationProcess as DurationProcess
 from eventflow.tpp.models._neural import NeuralPointProcess as NeuralPointProcess
 from eventflow.tpp.models._nhp import NHP as NHP

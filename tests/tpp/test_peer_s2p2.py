@@ -44,9 +44,9 @@ def peers(hidden: int, states: int, layers: int, specs: dict[str, Any]) -> tuple
         owner, _, leaf = name.rpartition(".")
         wide = value.detach().to(torch.complex128 if value.is_complex() else torch.float64)
         setattr(theirs.get_submodule(owner), leaf, torch.nn.Parameter(wide))
-    return theirs, S2P2(3, hidden_size=hidden, state_size=states, layers=layers,
-                                 relative_time=specs["relative_time"], dropout=0.0,
-                                 variant="forward" if specs.get("int_forward_variant") else "backward").double()  # fmt: skip
+    variant = "forward" if specs.get("int_forward_variant") else "backward"
+    size = {"hidden_size": hidden, "state_size": states, "layers": layers}
+    return theirs, S2P2(3, relative_time=specs["relative_time"], dropout=0.0, variant=variant, **size).double()
 
 
 def pair(value: torch.Tensor, axis: int) -> torch.Tensor:

@@ -18,7 +18,8 @@ from eventflow.tpp import S2P2
 def make(**options: Any) -> S2P2:
     """Away from special starts, and slow enough for the quadrature to be exact."""
     torch.manual_seed(3)
-    process = S2P2(3, **{"hidden_size": 6, "state_size": 5, "layers": 2, "time_scale": 0.5, "quadrature": 30, **options})
+    small = {"hidden_size": 6, "state_size": 5, "layers": 2, "time_scale": 0.5, "quadrature": 30}
+    process = S2P2(3, **{**small, **options})
     with torch.no_grad():
         for name, parameter in process.named_parameters():
             parameter.mul_(0.02 if "frequency" in name else 1.0)

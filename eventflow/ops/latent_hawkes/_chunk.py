@@ -141,7 +141,8 @@ class Worker:
         """b without its bias, and its bias: none in the first layer, as given, or made of the signal below."""
         if not i:
             return self.none, self.none
-        return (gap.hold, torch.zeros_like(self.layers[i].bias)) if gap.hold.numel() else (room.held, self.layers[i].bias)
+        bias = self.layers[i].bias
+        return (gap.hold, torch.zeros_like(bias)) if gap.hold.numel() else (room.held, bias)
 
     def _room(self, i: int, rows: int) -> Room:
         return Room(*(x[:rows] for x in self.rooms[i]))

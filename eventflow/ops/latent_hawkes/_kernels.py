@@ -1,4 +1,4 @@
-"""What lies between the products: the states of a layer at the nodes of a gap, its signal, and the ways back (compiled).
+"""What lies between the products: the states of a layer at the nodes of a gap, its signal, the ways back (compiled).
 
 Axes: N gaps, J nodes, R = N J rows (the nodes of a gap side by side), P states, H signal; sixteen P or H at a time.
 What is not there is of size 0. ``held`` is (b, bias): b (R, 2P), or the same through a gap (N, 2P), without its

@@ -1,7 +1,7 @@
 """The state-space point process S2P2 (Chang et al., NeurIPS 2025, arXiv:2412.19634).
 
-A stack of latent linear Hawkes layers: dx = Lambda x dt + B u dt + E alpha dN, y = C x + D u, and the signal of the layer
-above is u' = LayerNorm(gelu(y) + u); intensities are scaled softpluses of the last signal. Lambda is diagonal, so that
+A stack of latent linear Hawkes layers: dx = Lambda x dt + B u dt + E alpha dN, y = C x + D u, and the signal of the
+layer above is u' = LayerNorm(gelu(y) + u); intensities are scaled softpluses of the last signal. Lambda is diagonal, so that
 the states after all events of a sequence are one scan a layer; see ``ops.latent_hawkes`` for what happens in a gap.
 """
 
