@@ -110,6 +110,8 @@ def _race(name: str, path: Path, tiled: Events, rounds: int) -> dict[str, float]
         jobs = {"ours, words": _words(name, path), **jobs}
     if name == "dsec":
         jobs["ours, 100 ms slices"] = lambda: sum(part.num_events for part in open_recording(path).window(dt=100_000))
+        start, end = tiled.span[0].tolist()
+        jobs["ours, 100 ms windows, each by itself"] = lambda: _windows(path, range(start, end, 100_000))
     jobs |= _peers(name, path)
     jobs["limit"] = _limit(path, tiled.num_events)
     samples: dict[str, list[float]] = {key: [] for key in jobs}
@@ -121,6 +123,12 @@ def _race(name: str, path: Path, tiled: Events, rounds: int) -> dict[str, float]
                 samples[key].append(_timed(job)[0])
     speeds = {key: tiled.num_events / statistics.median(values) / 1e6 for key, values in samples.items()}
     return speeds | _definition(name, path)
+
+
+def _windows(path: Path, starts: range) -> int:
+    """Every window as training asks for it: at random, so the file is opened for each."""
+    recording = open_recording(path)
+    return sum(recording.read((start, start + starts.step)).num_events for start in starts)
 
 
 def _words(name: str, path: Path) -> Job:

@@ -128,8 +128,31 @@ def _add_at(stream: tuple[Array, ...]) -> Array:
     return grid
 
 
+def _dsec_torch(stream: tuple[Array, ...]) -> Any:
+    """As DSEC and E-RAFT define it (Gehrig et al., 2021), at rectified positions: corner by corner, accumulated."""
+    from itertools import product
+
+    import torch
+
+    t, x, y, p = stream
+    moved = torch.from_numpy(bent()[y, x])
+    position = (BINS - 1) * torch.from_numpy(t - t[0]).float() / max(int(t[-1] - t[0]), 1)
+    point = (position, moved[:, 1], moved[:, 0])
+    base = [torch.floor(v) for v in point]
+    sign, grid = 2 * torch.from_numpy(p).float() - 1, torch.zeros(BINS * HEIGHT * WIDTH)
+    for corner in product((0, 1), repeat=3):
+        share, cell = sign, torch.zeros(len(t), dtype=torch.int64)
+        inside = torch.ones(len(t), dtype=torch.bool)
+        for v, low, step, size in zip(point, base, corner, (BINS, HEIGHT, WIDTH), strict=True):
+            at = low + step
+            share, inside = share * (1 - (v - at).abs()), inside & (at >= 0) & (at < size)
+            cell = cell * size + at.long()
+        grid.put_(cell[inside], share[inside], accumulate=True)
+    return grid.view(BINS, HEIGHT, WIDTH)
+
+
 def _peers(stream: tuple[Array, ...]) -> dict[str, Job]:
-    """tonic, torch's index_add, evlib: those that are installed here."""
+    """DSEC's published definition in torch, our torch path, and tonic where it is installed."""
     import torch
 
     t, x, y, p = stream
@@ -137,6 +160,7 @@ def _peers(stream: tuple[Array, ...]) -> dict[str, Job]:
     tensors = [torch.from_numpy(v.astype(np.int64)) for v in (t, x, y, p)]
     from eventflow.ops import voxel_grid
 
+    jobs["DSEC's definition in torch, 8 corners"] = lambda: _dsec_torch(stream)
     jobs["ours, time, torch path"] = lambda: voxel_grid(*tensors, backend="torch", **_SHAPE)
     try:
         tonic = importlib.import_module("tonic.functional")
