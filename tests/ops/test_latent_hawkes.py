@@ -25,7 +25,8 @@ def made(rows: int, layers: int, dtype: torch.dtype, *, hold: bool = False) -> t
     for i in range(layers):
         parts = [0.5 * r(STATES).exp(), 5 * r(STATES), 0.3 * r(WIDE, 2 * STATES)]
         if i:
-            parts += [0.2 * r(2 * STATES, WIDE), 0.2 * r(2 * STATES), r(WIDE), 0.2 * r(WIDE), 1 + 0.1 * r(WIDE), r(WIDE)]
+            parts += [0.2 * r(2 * STATES, WIDE), 0.2 * r(2 * STATES), r(WIDE)]
+            parts += [0.2 * r(WIDE), 1 + 0.1 * r(WIDE), r(WIDE)]
         stack.append(Layer(*(x.to(dtype) for x in parts)))
     head = 0.2 * r(MARKS, WIDE), 0.3 * r(MARKS), 0.2 * r(MARKS)
     x, step, held = r(rows, layers, 2 * STATES), r(rows, layers, STATES).exp(), r(rows, layers, 2 * STATES)
@@ -44,7 +45,10 @@ def leaves(gap: Gap, dt: Tensor, stack: Stack) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("hold", "dropout", "alike"), [(False, True, True), (False, False, False), (True, True, False)])
+CASES = [(False, True, True), (False, False, False), (True, True, False)]
+
+
+@pytest.mark.parametrize(("hold", "dropout", "alike"), CASES)
 @pytest.mark.parametrize("rows", [0, 7, 250])
 def test_compiled_is_the_definition(rows: int, hold: bool, dropout: bool, alike: bool, dtype: torch.dtype) -> None:
     gap, dt, stack, keep = made(rows, 3, dtype, hold=hold)

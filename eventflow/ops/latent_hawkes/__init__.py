@@ -42,9 +42,9 @@ class Layer(NamedTuple):
     weight_in: Tensor | None = None
     bias_in: Tensor | None = None
     skip: Tensor | None = None
-    skip_bias: Tensor | None = None
+    skip_bias: Any = None
     gain: Tensor | None = None
-    shift: Tensor | None = None
+    shift: Any = None
 
 
 class Stack(NamedTuple):

@@ -32,15 +32,15 @@ def moved(x: Tensor, held: Tensor | None, turn: tuple[Tensor, Tensor]) -> Tensor
 
 def signal(y: Tensor, below: Tensor | None, layer: Layer, keep: Tensor | None) -> Tensor:
     """See :func:`eventflow.ops.latent_hawkes.llh_signal`; any leading axes."""
-    out = functional.gelu(y if below is None else y + layer.skip * below + layer.skip_bias)
+    out = functional.gelu(y if below is None or layer.skip is None else y + layer.skip * below + layer.skip_bias)
     out = out if keep is None else out * keep
-    out = out if below is None else out + layer.gain * below + layer.shift
+    out = out if below is None or layer.gain is None else out + layer.gain * below + layer.shift
     return functional.layer_norm(out, out.shape[-1:], eps=EPSILON)
 
 
 def top_signal(gap: Gap, u: Tensor, stack: Stack, keep: Tensor | None) -> Tensor:
     """(..., H) signal of the last layer; leaves of ``gap`` (..., L, *), u (...), broadcast against each other."""
-    below = None
+    below: Any = None
     for i, layer in enumerate(stack.layers):
         held = None
         if layer.weight_in is not None:

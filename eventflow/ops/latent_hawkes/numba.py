@@ -79,13 +79,14 @@ class _Compensator(torch.autograd.Function):
 
 def _run(given: Any, above: Tensor, *, wanted: bool) -> tuple[Tensor, list[Any]]:
     """(values (N,), gradients of dt, x, step, hold, the head and the layers' parts; or none)."""
-    dt, x, step, hold, keep = (None if a is None else a.detach() for a in given[:5])
+    detached: Any = [None if a is None else a.detach() for a in given[:5]]
+    dt, x, step, hold, keep = detached
     parts = [p.detach() for p in given[6:]]
-    rule = tuple(torch.tensor(part, dtype=dt.dtype) for part in given[5])
+    rule: Any = tuple(torch.tensor(part, dtype=dt.dtype) for part in given[5])
     worker = Worker(_layers(parts[3:]), [p.contiguous() for p in parts[:3]], rule, step.shape[2])
     value, none = torch.empty_like(dt), dt.new_empty(len(dt), step.shape[1], 0)
     held, kept = (none if a is None else a for a in (hold, keep))
-    grads = [torch.empty_like(a) for a in (dt, x, step, held)] if wanted else []
+    grads: list[Any] = [torch.empty_like(a) for a in (dt, x, step, held)] if wanted else []
     for first in range(0, len(dt), worker.each):
         part = slice(first, first + worker.each)
         gaps = [Rows(*(a[part, i].contiguous() for a in (x, step, held, kept))) for i in range(x.shape[1])]
@@ -97,7 +98,7 @@ def _run(given: Any, above: Tensor, *, wanted: bool) -> tuple[Tensor, list[Any]]
             out[0].copy_(up * mean)
             worker.backward((up * gap)[:, None] * worker.weights, gaps, gap, out)
     if wanted and hold is None:
-        grads[3] = None  # type: ignore[call-overload]
+        grads[3] = None
     return value, [*grads, *worker.d_head, *_parts(worker.sums)] if wanted else []
 
 

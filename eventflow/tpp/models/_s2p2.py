@@ -1,8 +1,8 @@
 """The state-space point process S2P2 (Chang et al., NeurIPS 2025, arXiv:2412.19634).
 
 A stack of latent linear Hawkes layers: dx = Lambda x dt + B u dt + E alpha dN, y = C x + D u, and the signal of the
-layer above is u' = LayerNorm(gelu(y) + u); intensities are scaled softpluses of the last signal. Lambda is diagonal, so that
-the states after all events of a sequence are one scan a layer; see ``ops.latent_hawkes`` for what happens in a gap.
+layer above is u' = LayerNorm(gelu(y) + u); intensities are scaled softpluses of the last signal. Lambda is diagonal, so
+that the states after all events of a sequence are one scan a layer; see ``ops.latent_hawkes`` for what happens in a gap.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class S2P2(PointProcess):
             raise InputError(f"S2P2(variant={variant!r}): {did_you_mean(variant, VARIANTS)}")
         if min(hidden_size, state_size, layers) < 1:
             raise InputError(
-                f"S2P2(hidden_size={hidden_size}, state_size={state_size}, layers={layers}): expected at least 1 of each"
+                f"S2P2(hidden_size={hidden_size}, state_size={state_size}, layers={layers}): expected 1 or more of each"
             )
         if not 0 <= dropout < 1:
             raise InputError(f"S2P2(dropout={dropout}): expected 0 <= dropout < 1")
@@ -219,7 +219,7 @@ class S2P2(PointProcess):
         dt = torch.cat([gap, self._gaps(batch.tail)[:, None]], 1)  # the last silence, from the last state
         chosen = torch.cat([scored, torch.ones_like(scored[:, :1])], 1) & (dt > 0)
         states = (torch.cat([a[:, None], b], 1)[chosen] for a, b in zip(first[:3], after[:3], strict=True))
-        rows = self._gap(S2P2State(*states, dt[chosen]))
+        rows = self._gap(S2P2State._make([*states, dt[chosen]]))
         silence = llh_compensator(rows, dt[chosen], stack, rule, keep=None if keep is None else keep[chosen])
         silence = torch.zeros_like(dt).masked_scatter(chosen, silence)
         terms = torch.where(scored, here - silence[:, :-1] - math.log(self.time_scale), 0)
