@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from eventflow.bench import _tpp
+from eventflow.bench.leaderboard import _plan
 from eventflow.errors import InputError
 
 pytest.importorskip("matplotlib", reason="pages need the extra 'viz'")
@@ -101,6 +103,26 @@ def test_a_failed_cell_is_told_and_the_others_go_on(tmp_path: Path, capsys: pyte
     assert told["rmtpp"]["failed"]["0"] and told["poisson"]["seeds"] == [0]
     assert "failed: " in (tmp_path / "b" / "leaderboard.md").read_text()
     assert "Traceback" in (tmp_path / "b" / "cells" / "hawkes" / "rmtpp" / "0.log").read_text()
+
+
+def test_finished_seeds_become_a_results_file(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tpp, "ROOT", tmp_path)
+    out = tmp_path / "board"
+    shutil.copytree(made, out)
+    pairs = _plan.plan(["hawkes"], ["rmtpp"], max_epochs=2)
+    target = tmp_path / "models" / "rmtpp" / "results" / "hawkes.yaml"
+    for seed, commit in ((0, "abc"), (1, "def+")):
+        path = out / "cells" / "hawkes" / "rmtpp" / f"{seed}.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "report": {**result["report"], "commit": commit}}))
+    _tpp._publish(out, pairs, (0, 1))
+    assert not target.exists(), "made from files that no commit holds"
+    path.write_text(path.read_text().replace("def+", "def"))
+    _tpp._publish(out, pairs, (0, 1))
+    ours = yaml.safe_load(target.read_text())["ours"]
+    mean = sum(metrics(made, "rmtpp", seed)["nll_per_event"] for seed in (0, 1)) / 2
+    assert ours["metrics"]["nll_per_event"]["mean"] == pytest.approx(mean, abs=1e-4)
+    assert {"otd", "tmap", "num_parameters"} < set(ours["metrics"]) and ours["commit"] == "abc, def"
 
 
 def words_of(out: Path, executor: str, epochs: int = 2) -> list[str]:
