@@ -44,10 +44,10 @@ def leaves(gap: Gap, dt: Tensor, stack: Stack) -> list[Tensor]:
     return [x.requires_grad_() for x in found]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 CASES = [(False, True, True), (False, False, False), (True, True, False)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("hold", "dropout", "alike"), CASES)
 @pytest.mark.parametrize("rows", [0, 7, 250])
 def test_compiled_is_the_definition(rows: int, hold: bool, dropout: bool, alike: bool, dtype: torch.dtype) -> None:

@@ -2,7 +2,7 @@
 
 A stack of latent linear Hawkes layers: dx = Lambda x dt + B u dt + E alpha dN, y = C x + D u, and the signal of the
 layer above is u' = LayerNorm(gelu(y) + u); intensities are scaled softpluses of the last signal. Lambda is diagonal, so
-that the states after all events of a sequence are one scan a layer; see ``ops.latent_hawkes`` for what happens in a gap.
+that the states after all events of a sequence are one scan a layer; ``ops.latent_hawkes`` says what happens in a gap.
 """
 
 from __future__ import annotations
