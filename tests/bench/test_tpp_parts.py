@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from eventflow.bench.leaderboard import _board, _text, _tune
+from eventflow.bench.leaderboard import _board, _executors, _text, _tune
 from eventflow.bench.leaderboard._board import Dataset, Row, Spread
 from eventflow.bench.leaderboard._jobs import train_speed
 from eventflow.bench.leaderboard._store import alone
@@ -61,6 +63,19 @@ def test_the_first_epoch_of_a_process_does_not_count_as_speed() -> None:
     rows = [{"pid": pid, "epoch": epoch, "events": 100, "cpu_s": seconds} for epoch, (pid, seconds) in spent]
     assert train_speed(rows) == 100
     assert train_speed(rows[:1]) == 2 and train_speed([]) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [("os.kill(os.getpid(), 9)", "signal 9"), ("os._exit(3)", "exit code 3"), ("print('done')", None)]
+)
+def test_a_process_that_dies_over_its_job_is_told(end: str, told: str | None) -> None:
+    code = f"import os, sys; sys.stdin.readline(); {end}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+    died = _executors._ask(process, {"kind": "cell"})
+    assert died is None if told is None else died is not None and told in died
+    process.communicate()
 
 
 def test_one_bench_a_folder(tmp_path: Path) -> None:
