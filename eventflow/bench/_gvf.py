@@ -52,8 +52,8 @@ def run(
     """Predict the discounted sum of a column of a regular series, each row learned from once, and judge that.
 
     Errors are root mean squares over the last half, divided by the deviation of the truth over the whole series (1: no
-    better than knowing the mean in hindsight). Predictions are made before what they are about. Below it: the time that 1,000
-    general value functions take per event, compiled and by definition.
+    better than knowing the mean in hindsight). Predictions are made before what they are about. Below it: the time that
+    1,000 general value functions take per event, compiled and by definition.
 
     Args:
         out: folder for gvf.json.
@@ -90,8 +90,8 @@ def load_series(data: str, target: str, discount: float) -> Series:
     columns = {name: column for name, column in events.marks.items() if column.dtype.kind == "f" and column.ndim == 1}
     if len(events) != 1 or not columns:
         raise InputError(
-            f"bench gvf: {data!r} has {len(events)} sequences and the columns {list(columns)}; expected one sequence of "
-            "readings. Write: --data etth1"
+            f"bench gvf: {data!r} has {len(events)} sequences and the columns {list(columns)}; expected one sequence "
+            "of readings. Write: --data etth1"
         )
     if target not in columns:
         raise InputError(f"bench gvf: --target {target!r}; {did_you_mean(target, columns)}")

@@ -1,4 +1,4 @@
-"""``eventflow stream``: a trained model, live."""
+"""``eventflow stream``: a trained model, or one that learns as it goes, live."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eventflow.cli._learner import load_learner
 from eventflow.cli._signature import call
-from eventflow.online import StreamOptions, stream_command
+from eventflow.errors import InputError
+from eventflow.events import Schema
+from eventflow.online import Operator, StreamOptions, stream_command
 from eventflow.tpp import load_model
 from eventflow.train._references import find_checkpoint
 
@@ -27,9 +30,11 @@ class StreamWords:
 
       eventflow stream --checkpoint runs/nhp-taxi-... --source events.jsonl --sink predictions.jsonl
       tail -n +1 -f log.jsonl | eventflow stream --checkpoint runs/nhp-taxi-... --snapshot state/
+      eventflow stream --learner models/event_gvfs --start 0 --source events.jsonl --sink values.jsonl
 
     Args:
         checkpoint: a run folder (its best one) or a .ckpt file.
+        learner: instead of a checkpoint, what learns from the stream itself: a learner.yaml, or a folder with one.
         source: where events come from.
         sink: where predictions go.
         snapshot: a folder; with it a run that was killed goes on where it stood, and nothing is lost or repeated.
@@ -44,7 +49,8 @@ class StreamWords:
         max_keys: keys held, at most; events of further keys become dead letters.
     """
 
-    checkpoint: str
+    checkpoint: str | None = None
+    learner: str | None = None
     source: str = "-"
     sink: str = "-"
     snapshot: Path | None = None
@@ -61,12 +67,23 @@ class StreamWords:
 def run(argv: Sequence[str]) -> None:
     """``eventflow stream <argv>``."""
     words = call(StreamWords, argv, prog="eventflow stream")
-    loaded = load_model(find_checkpoint(words.checkpoint, resume=False, flag="--checkpoint"))
-    given = loaded.schema.given_first and words.start is None
+    operator, schema, start = _operator(words)
+    given = schema.given_first and words.start is None
     options = StreamOptions(
-        schema=replace(loaded.schema, given_first=given),
-        start=None if given else loaded.start if words.start is None else words.start, lateness=words.lateness,
+        schema=replace(schema, given_first=given),
+        start=None if given else start if words.start is None else words.start, lateness=words.lateness,
         snapshot=words.snapshot, every=words.every, seconds=words.seconds, dead_letters=words.dead_letters,
         chunk=words.chunk, max_batch=words.max_batch, max_keys=words.max_keys,
     )  # fmt: skip
-    stream_command(loaded.model, words.source, words.sink, options)
+    stream_command(operator, words.source, words.sink, options)
+
+
+def _operator(words: StreamWords) -> tuple[Operator, Schema, float | None]:
+    """What runs, the schema of its events, and when observation began, where that is known."""
+    if (words.checkpoint is None) == (words.learner is None):
+        both = "neither --checkpoint nor --learner" if words.learner is None else "both --checkpoint and --learner"
+        raise InputError(f"eventflow stream: {both} was given; expected one. Write: --checkpoint runs/...")
+    if words.learner is not None:
+        return *load_learner(words.learner), None
+    assert words.checkpoint is not None
+    return load_model(find_checkpoint(words.checkpoint, resume=False, flag="--checkpoint"))

@@ -18,21 +18,25 @@ from eventflow.rl._gvf import GVF, as_questions, gvf_terms, plain
 
 
 class EventGVFState(NamedTuple):
-    """All that a key has learned: ``weight``, ``trace`` (N, G, F), ``value`` (N, G), ``counts`` (N, K, R)."""
+    """All that a key has learned: ``weight``, ``trace`` (N, G, F), ``value`` (N, G), ``counts`` (N, K, R), the sum of
+    their squares after each event ``squares`` (N, K, R), and how many events there were, ``seen`` (N,)."""
 
     weight: Tensor
     trace: Tensor
     value: Tensor
     counts: Tensor
+    squares: Tensor
+    seen: Tensor
 
 
 class EventGVFs:
     """General value functions over a live stream of marked events, one learner per key, learning from every event.
 
     Features after an event: 1, its mark, and for each mark and each of ``horizons`` how many such events there were,
-    forgotten at that rate (the state of an exponential Hawkes process). Signals that questions may sum: column k is 1
-    at events of mark k, column K at all of them; a ``rate`` question on column K therefore asks for discounted time.
-    Stops are the same columns. Memory per key is constant: 2 G F + G + K R numbers.
+    forgotten at that rate (the state of an exponential Hawkes process), divided by the root mean square of that number
+    so far: steps of temporal differences are safe only where features are of order 1. Signals that questions may sum:
+    column k is 1 at events of mark k, column K at all of them; a ``rate`` question on column K therefore asks for
+    discounted time. Stops are the same columns. Memory per key is constant: 2 G F + G + 2 K R + 1 numbers.
 
     Answers to each event, learned from it already: ``value`` (G,), in the order of ``questions``; and ``error`` (G,),
     the temporal-difference error, in which a change of behaviour shows at once.
@@ -82,7 +86,8 @@ class EventGVFs:
     def init(self, batch: int) -> EventGVFState:
         """Nothing seen, nothing learned; float64."""
         size, shape = len(self.questions), (batch, len(self.questions), self.num_features)
-        leaves = shape, shape, (batch, size), (batch, self.num_marks, len(self.horizons))
+        counts = (batch, self.num_marks, len(self.horizons))
+        leaves = shape, shape, (batch, size), counts, counts, (batch,)
         return EventGVFState(*(torch.zeros(leaf, dtype=torch.float64) for leaf in leaves))
 
     def observe(
@@ -92,11 +97,13 @@ class EventGVFs:
         horizon = torch.tensor(self.horizons, dtype=torch.float64)
         happened = torch.nn.functional.one_hot(marks["mark"], self.num_marks).to(torch.float64)
         counts = state.counts * torch.exp(-dt[:, None, None] / horizon) + happened[:, :, None]
+        squares, seen = state.squares + counts * counts, state.seen + 1
+        scale = torch.where(squares > 0, squares / seen[:, None, None], 1.0).sqrt()
         one = torch.ones_like(dt)[:, None]
-        features = torch.cat([one, happened, counts.flatten(1)], 1)
+        features = torch.cat([one, happened, (counts / scale).flatten(1)], 1)
         signals = torch.cat([happened, one], 1)
         learned = _learn()(features, dt, signals, self._terms, state)
-        return {"value": learned[2].clone(), "error": learned[3]}, EventGVFState(*learned[:3], counts)
+        return {"value": learned[2].clone(), "error": learned[3]}, EventGVFState(*learned[:3], counts, squares, seen)
 
 
 @functools.cache

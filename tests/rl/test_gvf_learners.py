@@ -146,7 +146,10 @@ def test_live_answers_are_those_of_one_learner_per_key(tmp_path: Path) -> None:
         since = t[:, None] - t[None]
         seen = np.tril(np.ones_like(since))
         counts = [np.einsum("ij,jk->ik", seen * np.exp(-np.maximum(since, 0) / h), hot) for h in (2.0, 20.0)]
-        features = np.concatenate([np.ones((len(t), 1)), hot, np.stack(counts, 2).reshape(len(t), -1)], 1)
+        table = np.stack(counts, 2).reshape(len(t), -1)
+        squares = np.cumsum(table**2, 0) / np.arange(1, len(t) + 1)[:, None]
+        table = table / np.sqrt(np.where(squares > 0, squares, 1))
+        features = np.concatenate([np.ones((len(t), 1)), hot, table], 1)
         asked = [GVF(mark, horizon) for horizon in (2.0, 20.0) for mark in range(2)]
         expected = GVFs(asked, 7).scan(GVFStream(features, dt, hot))
         said = [answer for answer in answers if answer["key"] == key]
