@@ -19,7 +19,7 @@ from eventflow.io.live._lines import check_position
 from eventflow.io.live._links import Link
 from eventflow.io.live._ring import Batch
 from eventflow.io.live._uri import Position
-from eventflow.io.live._wire import Wire
+from eventflow.io.live._wire import NOTHING, Wire
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class LiveSource(Source):
             return None
         count = len(batch.sizes)
         if not count:
-            return wire.decode(batch)
+            return NOTHING
         columns = wire.decode(batch)
         self.received["datagrams"] += count
         self.received["bytes"] += int(batch.sizes.sum())

@@ -14,7 +14,8 @@ from eventflow.ops.decode._state import BACKWARDS, REASONS, Evt3Registers, EvtRe
 from eventflow.ops.decode_datagrams import LAYOUTS, Registers, decode_datagrams
 
 Limits = tuple["int | None", "int | None"]
-_EMPTY = np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8)
+#: No events.
+NOTHING = Columns(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
 
 
 class Wire(Protocol):
@@ -120,7 +121,7 @@ class WordWire:
             if lo in cuts:
                 self._seeking = True
             parts += self._run(batch.rows[lo:hi], sizes[lo:hi])
-        columns = [np.concatenate(column) for column in zip(_EMPTY, *parts, strict=True)]
+        columns = [np.concatenate(column) for column in zip(NOTHING, *parts, strict=True)]
         return Columns(columns[0], columns[1], columns[2], columns[3])
 
     def _run(self, rows: Array, sizes: Array) -> list[Columns]:
