@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from eventflow.errors import InputError, did_you_mean
 from eventflow.ops.streamx import Array, Learner, Network, Rule, new_learner, steps
 from eventflow.ops.streamx._layout import RETURN
 from eventflow.rl._environment import Reader, input_shape, make_env
+from eventflow.rl._progress import Bar
 from eventflow.rl._settings import Settings, start
 
 _COMPAT = (None, "official")
@@ -137,14 +137,14 @@ class Agent:
             InputError: an observation or a reward is not finite; nothing was learned from it.
         """
         end, last = self.num_steps + int(total_steps), {id(c): self.num_steps for c in callbacks}
-        bar = _Bar(total_steps, self.num_steps) if progress else None
+        bar = Bar(total_steps, self.num_steps) if progress else None
         try:
             while self.num_steps < end:
                 due = [last[id(c)] + c.every for c in callbacks]
                 ahead = [max(d - self.num_steps, 1) for d in due]
                 self._interact(min([end - self.num_steps, *ahead, *([2000] if bar else [])]))
                 if bar:
-                    bar.show(self)
+                    bar.show(self.num_steps, [e.total for e in self.episodes[-10:]])
                 for c in callbacks:
                     if self.num_steps >= last[id(c)] + c.every and (self._over or not c.whole):
                         last[id(c)] = self.num_steps
@@ -385,34 +385,11 @@ class Agent:
         name = self.env_name or type(self.env).__name__
         what = f"reward is {reward}" if fault == -2 else f"observation[{fault}] is {self.learner.observation[fault]}"
         return InputError(
-            f"{name}, episode {self._episode}, step {self._length}: {what}; expected finite numbers. Nothing was learned "
-            "from it: end the episode with truncated=True before, or repair the environment"
+            f"{name}, episode {self._episode}, step {self._length}: {what}; expected finite numbers. Nothing was "
+            "learned from it: end the episode with truncated=True before, or repair the environment"
         )
 
 
 def episode_seed(seed: int, episode: int) -> int:
     """What an environment is reset with; evaluations count down from -1."""
     return int(np.random.SeedSequence([seed, 2 * episode if episode >= 0 else -2 * episode - 1]).generate_state(1)[0])
-
-
-class _Bar:
-    """Progress with the mean return of the last ten episodes and the steps a second."""
-
-    def __init__(self, total: int, done: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), TextColumn("{task.completed:,.0f} steps  {task.fields[text]}"), TimeRemainingColumn())
-        self.bar = Progress(*columns)
-        self.task = self.bar.add_task("", total=total, text="")
-        self.first, self.begun = done, time.perf_counter()
-        self.bar.start()
-
-    def show(self, agent: Agent) -> None:
-        done = agent.num_steps - self.first
-        last = [e.total for e in agent.episodes[-10:]]
-        rate = done / max(time.perf_counter() - self.begun, 1e-9)
-        text = f"return {np.mean(last):.1f}  " if last else ""
-        self.bar.update(self.task, completed=done, text=f"{text}{rate:,.0f}/s")
-
-    def close(self) -> None:
-        self.bar.stop()

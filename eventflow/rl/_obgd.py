@@ -71,10 +71,10 @@ class ObGD(torch.optim.Optimizer):
 
 @torch.no_grad()
 def sparse_init(weight: Tensor, sparsity: float = 0.9, *, generator: torch.Generator | None = None) -> Tensor:
-    """Fill (out, in) or (out, channels, height, width) in place: U(-1, 1) / sqrt(fan in), a share of each row then zero.
+    """Fill (out, in) or (out, channels, height, width) in place: U(-1, 1) / sqrt(fan in), then cut a share of each row.
 
-    ``ceil(sparsity * fan_in)`` inputs of every output are cut, so that with the paper's 0.9 **a layer with fewer than ten
-    inputs starts all zero**. It learns nevertheless: LayerNorm multiplies the gradient of a constant layer by 316.
+    ``ceil(sparsity * fan_in)`` inputs of every output are cut, so that with the paper's 0.9 **a layer with fewer than
+    ten inputs starts all zero**. It learns nevertheless: LayerNorm multiplies the gradient of a constant layer by 316.
 
     Raises:
         InputError: another number of dimensions, or a sparsity outside [0, 1].

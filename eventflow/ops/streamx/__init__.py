@@ -27,9 +27,9 @@ TD, Q, AC = 0, 1, 2
 class Steps(NamedTuple):
     """The interactions of one learner.
 
-    All return -1, or what is not finite: the index of the feature, -2 for the reward (nothing has changed then). The raw
-    observation is put into ``learner.observation`` before, random numbers into ``learner.noise``; terminated means that
-    nothing comes after, truncated that it is only not seen.
+    All return -1, or what is not finite: the index of the feature, -2 for the reward (nothing has changed then). The
+    raw observation is put into ``learner.observation`` before, random numbers into ``learner.noise``; terminated means
+    that nothing comes after, truncated that it is only not seen.
 
     begin(kind, clock, epsilon): the first observation of an episode.
     td(reward, discount, decay, terminated, truncated): ``discount`` of this transition's bootstrap, ``decay`` of the

@@ -86,7 +86,7 @@ def td(
     memory[REWARD], memory[DELTA] = scaled, scaled + after - value
     work[2 * room + LANES] = work.dtype.type(1.0)
     update(0, (params, memory, work, nets, numbers), 0, 2 * room, memory[DELTA], decay, ended)
-    _copy(work, room, 0, features)
+    _copy(work, room, 0, features + 1)
     memory[VALUE] = work[forward(nets[0], params, work, 0)]
     return FINE
 
