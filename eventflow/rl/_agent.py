@@ -204,11 +204,14 @@ class Agent:
                 "starts a new one"
             )
         self._take(transition.action)
+        before = self.learner.observation.copy()
         self._read(transition.next_obs)
         self._draw()
         ends = bool(transition.terminated), bool(transition.truncated)
         if (fault := self._learn(float(transition.reward), *ends, self._clock(1))) != -1:
-            raise self._fault(fault, transition.reward)
+            error = self._fault(fault, transition.reward)
+            self.learner.observation[:] = before  # a repaired transition may follow
+            raise error
         self.num_steps += 1
         self._length += 1
         self._total += float(transition.reward)
