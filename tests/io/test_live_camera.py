@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -406,21 +408,35 @@ def test_a_library_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         list(camera.chunks())
 
 
+DV_SERVER = """
+import os, sys, time
+import dv_processing as dv
+writer = dv.io.NetworkWriter("127.0.0.1", int(sys.argv[1]), dv.io.Stream.EventStream(0, "events", "fake", (640, 480)))
+print("ready", flush=True)
+while not writer.getClientCount():
+    time.sleep(0.01)
+store = dv.EventStore()
+for line in open(sys.argv[2]):
+    t, x, y, p = map(int, line.split())
+    store.push_back(t, x, y, bool(p))
+writer.writeEvents(store)
+time.sleep(3)
+os._exit(0)  # its destructor waits for its reader
+"""
+
+
 @pytest.mark.peer
-def test_dv_processing_itself_over_its_network() -> None:
-    dv = pytest.importorskip("dv_processing")
+def test_dv_processing_itself_over_its_network(tmp_path: Path) -> None:
+    pytest.importorskip("dv_processing")
     whole = columns(5000)
+    np.savetxt(tmp_path / "events.txt", np.stack([column.astype(np.int64) for column in whole], 1), fmt="%d")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    writer = dv.io.NetworkWriter("127.0.0.1", port, dv.io.Stream.EventStream(0, "events", "fake", (640, 480)))
-    camera = open_camera(f"camera://dv?connect=127.0.0.1:{port}&idle=1")
-    while not writer.getClientCount():
-        time.sleep(0.01)
-    store = dv.EventStore()
-    for t, x, y, p in zip(*(column.tolist() for column in whole), strict=True):
-        store.push_back(t, x, y, bool(p))
-    writer.writeEvents(store)
-    assert same(received(camera), whole)
+    words = [sys.executable, "-c", DV_SERVER, str(port), str(tmp_path / "events.txt")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        camera = open_camera(f"camera://dv?connect=127.0.0.1:{port}&idle=1.5")
+        assert same(received(camera), whole)
 
 
 @pytest.mark.peer

@@ -83,6 +83,7 @@ class DeviceLink:
         self.ring.end()
         if self._thread.is_alive():
             self._thread.join(5.0)
+        self._batches = iter(())  # the library's object goes with its last reference
 
 
 def open_sdk(address: Address) -> tuple[DeviceLink, Schema]:
