@@ -22,7 +22,7 @@ class StreamWords:
     Events are JSON lines like {"key": "user-7", "t": 12.5, "mark": 3}; answers have the same key and t, and nll (of
     this event, given the past; null for a given first event), next_t (the median time of the key's next event) and
     next_mark_probs. URIs: - (stdin, stdout), a path (.jsonl, .txt, .csv, .parquet), tcp://host:port (a source listens
-    there, a sink connects).
+    there, a sink connects), udp://host:port?format=spif (an event camera: the mark is the polarity; ?key=pixel).
 
     With --snapshot, output of killed and resumed runs together is identical to that of an uninterrupted one (redirect
     with >> instead of >; a pipe as source must send its stream from the beginning again). A pipe or socket as sink gets
