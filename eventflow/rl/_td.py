@@ -23,7 +23,7 @@ from eventflow.rl._settings import VALUE, Settings, paper_rule, start
 class Observed(NamedTuple):
     """One step of a stream: what was seen, the cumulant on the way, what was seen then.
 
-    ``discount`` and ``decay`` (of the trace) default to gamma and gamma lambda; in irregular time they differ by step.
+    ``discount`` defaults to gamma, ``decay`` (of the trace) to lambda times the discount of the step before.
     """
 
     obs: Any
@@ -66,6 +66,7 @@ class StreamTD:
         self._steps = steps(self.learner, backend=s.backend)
         self._spare = np.zeros_like(self.learner.work)
         self.num_steps, self._over = 0, True
+        self._before = self.settings.discount  # of the gap before the last observation
 
     @property
     def deviation(self) -> float:
@@ -84,7 +85,7 @@ class StreamTD:
         """Start a stretch with its first observation; the prediction there."""
         self._put(obs)
         self._check(self._steps.begin(TD, 0.0, 0.0), 0.0)
-        self._over = False
+        self._over, self._before = False, self.settings.discount
         return self.value
 
     def step(
@@ -99,7 +100,8 @@ class StreamTD:
             terminated: nothing comes after.
             truncated: what comes after is not seen; the value there still counts.
             discount: of the value there; by default gamma.
-            decay: of the traces since the last step; by default gamma lambda.
+            decay: of the traces up to the last observation; by default lambda times the discount of *its* step: in
+                irregular time the one that bootstraps now belongs to the next gap, and would bias what is learned.
 
         Raises:
             InputError: a number that is not finite; a discount outside [0, 1].
@@ -108,12 +110,13 @@ class StreamTD:
             raise InputError("StreamTD.step: no stretch has begun. Write: td.begin(first_observation)")
         s = self.settings
         gamma = s.discount if discount is None else float(discount)
-        fade = gamma * s.lambda_ if decay is None else float(decay)
+        fade = self._before * s.lambda_ if decay is None else float(decay)
         if not (0 <= gamma <= 1 and 0 <= fade <= 1):
             raise InputError(f"StreamTD.step(discount={gamma}, decay={fade}): expected numbers in [0, 1]")
         self._put(obs)
         self._check(self._steps.td(float(reward), gamma, fade, bool(terminated), bool(truncated)), reward)
         self.num_steps += 1
+        self._before = gamma
         self._over = bool(terminated or truncated)
         return self.value
 
@@ -151,7 +154,7 @@ class StreamTD:
         meta = {
             "class": "StreamTD", "version": __version__, "inputs": self.inputs, "rule": rule, "seed": self.seed,
             "hidden": list(self.hidden), "compat": self.compat, "settings": asdict(self.settings),
-            "num_steps": self.num_steps, "over": self._over,
+            "num_steps": self.num_steps, "over": self._over, "before": self._before,
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
@@ -179,7 +182,7 @@ class StreamTD:
         )  # fmt: skip
         for name, array in arrays.items():
             getattr(found.learner, name)[...] = array
-        found.num_steps, found._over = meta["num_steps"], meta["over"]
+        found.num_steps, found._over, found._before = meta["num_steps"], meta["over"], meta["before"]
         return found
 
     def _flat(self, obs: Any) -> Array:
