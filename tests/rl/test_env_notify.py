@@ -141,3 +141,25 @@ def test_who_leaves_is_terminated_and_earns_no_more() -> None:
 def test_mistakes_are_told(make: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["StreamQ", "StreamAC"])
+def test_streaming_agents_come_near_the_optimum(name: str) -> None:
+    """100,000 decisions, three seeds; what was learned is then judged without noise, on the grid: how much of the way
+    from never sending to the optimum. (Measured: StreamQ 0.42 to 1.00, mean 0.77; StreamAC 0.59 to 0.80, mean 0.71.)"""
+    from eventflow import rl
+
+    settings = rl.Settings(discount=DISCOUNT, exploration_steps=20_000)
+    rest, never = np.zeros(2), solve(User(), discount=DISCOUNT, policy=lambda x, y: 0 * x, points=COARSE)
+    optimum, shares = solve(User(), discount=DISCOUNT, points=COARSE).value(rest), []
+    for seed in range(3):
+        agent: Any = getattr(rl, name)("eventflow/Notify-v0", seed=seed, settings=settings)
+        agent.learn(100_000)
+
+        def learned(x: np.ndarray, y: np.ndarray, agent: Any = agent) -> np.ndarray:
+            return np.array([[float(agent.predict(np.array([a, b]))[0]) for b in y[0]] for a in x[:, 0]])
+
+        reached = solve(User(), discount=DISCOUNT, policy=learned, points=COARSE).value(rest)
+        shares.append((reached - never.value(rest)) / (optimum - never.value(rest)))
+    assert np.mean(shares) > 0.5 and max(shares) <= 1 + 1e-9, shares
