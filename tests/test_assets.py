@@ -21,6 +21,11 @@ from eventflow.train._references import load_yaml, names
 
 MODELS = names("model")
 DATASETS = names("data")
+#: Those that learn from an environment, and the environments; all others are point processes and event logs.
+AGENTS = [m for m in MODELS if "agent" in load_yaml(ROOT / "models" / m / "model.yaml")["init_args"]]
+ENVIRONMENTS = [d for d in DATASETS if "env" in load_yaml(ROOT / "datasets" / d / "data.yaml")["init_args"]]
+PROCESSES = [m for m in MODELS if m not in AGENTS]
+LOGS = [d for d in DATASETS if d not in ENVIRONMENTS]
 CONFIGS = names("config")
 
 
@@ -61,7 +66,7 @@ def _same(value: Any, signature: inspect.Signature, key: str) -> bool:
 
 def test_every_model_class_has_a_folder_and_every_folder_a_class() -> None:
     trained = {}
-    for name in MODELS:
+    for name in PROCESSES:
         content = load_yaml(ROOT / "models" / name / "model.yaml")
         network = content["init_args"]["network"]
         path = network if isinstance(network, str) else network["class_path"]
@@ -77,7 +82,7 @@ def test_every_model_has_its_page(name: str) -> None:
     assert heads == ["Paper", "Equations and methods", "Differences from the paper", "Logged metrics", "Limits"]
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", LOGS)
 def test_every_dataset_has_its_card(name: str) -> None:
     assert card(name).name == name
 
@@ -112,9 +117,19 @@ def one_batch(cli: Any, *words: Any) -> Any:
     return cli("fit", *words, *limits, "--trainer.max_epochs", "1", "--out", "run")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_every_model_trains(name: str, cli: Any, tiny_data: Path) -> None:
     answer = one_batch(cli, "--data", tiny_data, "--model", name)
+    assert answer.code == 0, answer.err
+    assert (Path("run") / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize("data", ENVIRONMENTS)
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_agent_learns_in_every_environment(name: str, data: str, cli: Any) -> None:
+    pytest.importorskip("gymnasium")
+    short = ("--data.steps_per_epoch", "100", "--data.episodes", "1", "--trainer.max_epochs", "1")
+    answer = cli("fit", "--data", data, "--model", name, *short, "--out", "run")
     assert answer.code == 0, answer.err
     assert (Path("run") / "checkpoints" / "best.ckpt").is_file()
 
@@ -125,7 +140,7 @@ def needs(dataset: str, request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("data_root")
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", LOGS)
 def test_every_dataset_is_trained_on(name: str, cli: Any, request: pytest.FixtureRequest) -> None:
     needs(name, request)
     answer = one_batch(cli, "--data", f"datasets/{name}", "--model", "poisson")

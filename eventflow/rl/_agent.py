@@ -155,6 +155,11 @@ class Agent:
                 bar.close()
         return self
 
+    def finish_episode(self) -> None:
+        """Go on learning to the end of the episode, if one has begun."""
+        while not self._over:
+            self._interact(1)
+
     def _interact(self, count: int) -> None:
         env, read, learn = self.env, self._read, self._learn
         for _ in range(count):

@@ -9,15 +9,21 @@ from eventflow.train._command import command as command
 if TYPE_CHECKING:
     from eventflow.train._data import EventData as EventData
     from eventflow.train._loader import EventLoader as EventLoader
+    from eventflow.train._rl import AgentCallable as AgentCallable
+    from eventflow.train._rl import EnvironmentData as EnvironmentData
+    from eventflow.train._rl import StreamTask as StreamTask
     from eventflow.train._task import NetworkCallable as NetworkCallable
     from eventflow.train._task import PointProcessTask as PointProcessTask
     from eventflow.train._watch import Pass as Pass
 
-__all__ = ["EventData", "EventLoader", "NetworkCallable", "Pass", "PointProcessTask", "command"]
+__all__ = [
+    "AgentCallable", "EnvironmentData", "EventData", "EventLoader", "NetworkCallable", "Pass", "PointProcessTask",
+    "StreamTask", "command",
+]  # fmt: skip
 
 _HOME = {
     "EventData": "_data", "EventLoader": "_loader", "NetworkCallable": "_task", "Pass": "_watch",
-    "PointProcessTask": "_task",
+    "PointProcessTask": "_task", "AgentCallable": "_rl", "EnvironmentData": "_rl", "StreamTask": "_rl",
 }  # fmt: skip
 
 

@@ -20,14 +20,16 @@ from eventflow.errors import InputError, require
 from eventflow.tpp import load_model
 from eventflow.train._command import RUN_VARIABLE
 from eventflow.train._data import EventData
-from eventflow.train._keys import check_flag, check_keys
+from eventflow.train._keys import check_flag, check_keys, import_class
 from eventflow.train._references import Source, run_folder
 from eventflow.train._report import prediction_file, report_text, test_report, write_predictions
 from eventflow.train._run import EpochTable, new_run_folder, write_whole
 from eventflow.train._task import PointProcessTask
 from eventflow.train._watch import Pass, Watch
 
+#: What a model is watched by and takes from the data, unless its class says otherwise (MONITOR, FROM_DATA).
 MONITOR = "val/nll_per_event"
+FROM_DATA = ("num_marks", "time_scale", "events_per_sequence")
 
 
 class Parser(LightningArgumentParser):
@@ -89,7 +91,9 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data tells the model, and the callbacks that every run has."""
-        for fact in ("num_marks", "time_scale", "events_per_sequence"):
+        kind = self._task_class()
+        monitor, mode = getattr(kind, "MONITOR", (MONITOR, "min"))
+        for fact in getattr(kind, "FROM_DATA", FROM_DATA):
             parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
         parser.add_argument("--out", type=str | None, default=None, help="Run folder of fit, output file of predict.")
         parser.add_argument("--tensorboard", type=bool, default=False, help="Write TensorBoard files too (extra viz).")
@@ -97,10 +101,19 @@ class TrainCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
-                "early_stopping.monitor": MONITOR, "early_stopping.patience": 10, "checkpoint.monitor": MONITOR,
+                "early_stopping.monitor": monitor, "early_stopping.patience": 10, "checkpoint.monitor": monitor,
+                "early_stopping.mode": mode, "checkpoint.mode": mode,
                 "checkpoint.filename": "best", "checkpoint.save_on_train_epoch_end": True,
             }
         )  # fmt: skip
+
+    def _task_class(self) -> type | None:
+        """The class that --model or a --config names, if one does so far."""
+        for source in reversed(self.sources):
+            spec = source.content if source.kind == "model" else source.content.get("model")
+            if isinstance(spec, dict) and "class_path" in spec and source.kind in ("model", "config"):
+                return import_class(spec["class_path"], source.name)
+        return None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Refuse unknown keys in files and flags, then parse."""
@@ -205,7 +218,9 @@ class TrainCLI(LightningCLI):
     def test(self, **kwargs: Any) -> None:
         """Score the test split with a checkpoint: one table, and metrics.json in the run folder."""
         self._check_checkpoint()
-        self.trainer.test(**{**kwargs, "verbose": False})
+        numbers = self.trainer.test(**{**kwargs, "verbose": False})[0]
+        if numbers:
+            print("  ".join(f"{name} {value:.6f}" for name, value in numbers.items()))
         if isinstance(self.model, PointProcessTask) and isinstance(self.datamodule, EventData):
             path = self._checkpoint_path()
             report = test_report(self.model, self.datamodule, config=self._config_data(), checkpoint=path)
