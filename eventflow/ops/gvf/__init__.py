@@ -124,6 +124,8 @@ def _checked(stream: GVFStream, terms: GVFTerms, state: GVFState) -> tuple[GVFSt
     length = len(dt)
     stops = np.zeros((length, 0), np.bool_) if stream.stops is None else np.ascontiguousarray(stream.stops, np.bool_)
     reset = np.zeros(length, np.bool_) if stream.reset is None else np.ascontiguousarray(stream.reset, np.bool_)
+    if not questions:
+        raise InputError("gvf_scan: the state has no question; expected (G, F) with G >= 1")
     if state.trace.shape != (questions, size) or state.value.shape != (questions,):
         raise InputError(f"gvf_scan: trace {state.trace.shape}, value {state.value.shape}; expected (G, F), (G,)")
     if features.shape != (length, size):
@@ -138,6 +140,6 @@ def _checked(stream: GVFStream, terms: GVFTerms, state: GVFState) -> tuple[GVFSt
             raise InputError(f"gvf_scan: terms.{name} {part.shape}; expected (G,)=({questions},)")
     limits = (("signal", 0, signals.shape[1]), ("kind", 0, len(KINDS)), ("stop", -1, stops.shape[1]))
     for (name, low, high), part in zip(limits, columns, strict=True):
-        if questions and not (low <= part.min() and part.max() < high):
+        if not (low <= part.min() and part.max() < high):
             raise InputError(f"gvf_scan: terms.{name} in [{part.min()}, {part.max()}]; expected [{low}, {high})")
     return GVFStream(features, dt, signals, stops, reset), GVFTerms(*floats, *columns)

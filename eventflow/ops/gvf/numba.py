@@ -27,28 +27,28 @@ def step_rows(rows: tuple[Array, ...], terms: tuple[Array, ...], state: tuple[Ar
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _learn(weight: Array, trace: Array, x: Array, given: tuple) -> tuple:  # pragma: no cover - compiled
-    """One question, one event: weight, trace (F,) in place; returns (value after, delta)."""
+def _learn(weight: Array, trace: Array, g: int, x: Array, given: tuple) -> tuple:  # pragma: no cover - compiled
+    """One question, one event: row g of weight and trace in place; returns (value after, delta)."""
     earned, keep, decay, before, step, bound, reset = given
     zero = weight.dtype.type(0)
     ahead, overlap, norm = zero, zero, zero
     if reset:
         for f in range(x.shape[0]):
-            ahead += weight[f] * x[f]
-            trace[f] = x[f]
+            ahead += weight[g, f] * x[f]
+            trace[g, f] = x[f]
         return ahead, zero
     for f in range(x.shape[0]):
-        ahead += weight[f] * x[f]
-        overlap += trace[f] * x[f]
-        norm += abs(trace[f])
+        ahead += weight[g, f] * x[f]
+        overlap += trace[g, f] * x[f]
+        norm += abs(trace[g, f])
     delta = earned + keep * ahead - before
     overshoot = step * bound * max(abs(delta), weight.dtype.type(1)) * norm
     if overshoot > 1:
         step = step / overshoot
     gain = step * delta
     for f in range(x.shape[0]):
-        weight[f] += gain * trace[f]
-        trace[f] = decay * trace[f] + x[f]
+        weight[g, f] += gain * trace[g, f]
+        trace[g, f] = decay * trace[g, f] + x[f]
     return ahead + gain * overlap, delta
 
 
@@ -58,8 +58,10 @@ def _event(event: tuple, terms: tuple, state: tuple, error: Array) -> None:  # p
     x, dt, signals, stops, reset = event
     rate, lambda_, trace_rate, step_size, bound, signal, kind, stop = terms
     weight, trace, value = state
+    discount = np.exp(-rate[0] * dt)
     for g in range(weight.shape[0]):
-        discount = np.exp(-rate[g] * dt)
+        if g and rate[g] != rate[g - 1]:  # neighbours often ask over the same horizon
+            discount = np.exp(-rate[g] * dt)
         keep = discount
         if stop[g] >= 0 and stops[stop[g]]:
             keep = discount * 0
@@ -72,7 +74,7 @@ def _event(event: tuple, terms: tuple, state: tuple, error: Array) -> None:  # p
         if trace_rate[g] > 0:
             decay *= np.exp(-trace_rate[g] * dt)
         given = (earned, keep, decay, value[g], step_size[g], bound[g], reset)
-        value[g], error[g] = _learn(weight[g], trace[g], x, given)
+        value[g], error[g] = _learn(weight, trace, g, x, given)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
