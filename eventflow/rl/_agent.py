@@ -15,7 +15,7 @@ from eventflow import __version__
 from eventflow.errors import InputError, did_you_mean
 from eventflow.ops.streamx import Array, Learner, Network, Rule, new_learner, steps
 from eventflow.ops.streamx._layout import RETURN
-from eventflow.rl._environment import Reader, input_shape, make_env
+from eventflow.rl._environment import Reader, episode_seed, input_shape, make_env
 from eventflow.rl._progress import Bar
 from eventflow.rl._settings import Settings, start
 
@@ -276,7 +276,7 @@ class Agent:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
-            np.savez(file, meta=np.array(json.dumps(self._meta())), **self._arrays())
+            np.savez(file, allow_pickle=False, meta=np.array(json.dumps(self._meta())), **self._arrays())
         os.replace(part, path)
 
     @classmethod
@@ -396,8 +396,3 @@ class Agent:
             f"{name}, episode {self._episode}, step {self._length}: {what}; expected finite numbers. Nothing was "
             "learned from it: end the episode with truncated=True before, or repair the environment"
         )
-
-
-def episode_seed(seed: int, episode: int) -> int:
-    """What an environment is reset with; evaluations count down from -1."""
-    return int(np.random.SeedSequence([seed, 2 * episode if episode >= 0 else -2 * episode - 1]).generate_state(1)[0])

@@ -74,3 +74,8 @@ class Reader:
         if out.shape != self.view.shape:
             raise InputError(f"observation of shape {out.shape}; expected {self.view.shape}. One at a time: obs[0]")
         return out.reshape(-1)
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """What an environment is reset with; evaluations count down from -1."""
+    return int(np.random.SeedSequence([seed, 2 * episode if episode >= 0 else -2 * episode - 1]).generate_state(1)[0])
