@@ -13,7 +13,7 @@ import pytest
 import eventflow
 
 SNAPSHOT = Path(__file__).with_name("public_names.txt")
-ROOMS = ("errors", "events", "io", "nn", "online", "ops", "testing", "tpp", "train", "vision")
+ROOMS = ("errors", "events", "io", "nn", "online", "ops", "rl", "testing", "tpp", "train", "vision")
 
 
 def public_names() -> list[str]:
