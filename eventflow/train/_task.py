@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,11 +13,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eventflow.errors import InputError
+from eventflow.errors import InputError, did_you_mean
 from eventflow.events import PaddedBatch, Schema
 from eventflow.tpp import PointProcess, checkpoint_entry
 from eventflow.train._evaluate import Score, prediction_columns
 from eventflow.train._loader import EventLoader
+
+_SCHEDULES = ("constant", "one-cycle")
 
 
 class NetworkCallable(Protocol):
@@ -42,13 +45,21 @@ class PointProcessTask(L.LightningModule):
         time_scale: mean gap of the training data, linked from the data.
         events_per_sequence: mean number of scored events of the training sequences, linked from the data.
         optimizer: as class_path and init_args.
+        schedule: of the learning rate: "constant", or "one-cycle": up to the optimizer's over the first tenth of all
+            steps, then down to nothing by the last (Smith & Topin 2019, arXiv:1708.07120); needs a ``max_epochs``.
+
+    Raises:
+        InputError: an unknown schedule.
     """
 
     def __init__(
         self, network: NetworkCallable, *, num_marks: int, time_scale: float = 1.0, events_per_sequence: float = 1.0,
-        optimizer: OptimizerCallable = torch.optim.Adam,
+        optimizer: OptimizerCallable = torch.optim.Adam, schedule: str = "constant",
     ) -> None:  # fmt: skip
         super().__init__()
+        if schedule not in _SCHEDULES:
+            raise InputError(f"PointProcessTask(schedule={schedule!r}): {did_you_mean(schedule, _SCHEDULES)}")
+        self._schedule = schedule
         self._network = network
         self.model = network(num_marks=num_marks, time_scale=time_scale)
         self._optimizer = optimizer
@@ -66,8 +77,18 @@ class PointProcessTask(L.LightningModule):
         self.trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over all weights."""
-        return self._optimizer(self.model.parameters())
+        """The optimizer over all weights, and its schedule."""
+        optimizer = self._optimizer(self.model.parameters())
+        if self._schedule == "constant":
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps) or steps < 1:
+            raise InputError("schedule one-cycle must know when training ends. Write: --trainer.max_epochs 100")
+        peak = [group["lr"] for group in optimizer.param_groups]
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, peak, total_steps=int(steps), pct_start=0.1, cycle_momentum=False
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     # -- training -------------------------------------------------------------------------------------------------
 
@@ -162,10 +183,22 @@ class PointProcessTask(L.LightningModule):
         self._sums = checkpoint.get("train_sums", self._sums).clone()
 
     def on_train_start(self) -> None:
-        """Continue torch's random numbers where the checkpoint left them."""
+        """Continue torch's random numbers where the checkpoint left them; a cycle ends where it was made to end."""
+        self._check_cycle()
         if self._rng is not None and len(self._rng) == self.trainer.world_size:
             _set_rng_state(self._rng[self.trainer.global_rank].cpu(), self.device)
         self._rng = None
+
+    def _check_cycle(self) -> None:
+        cycles = [c.scheduler for c in self.trainer.lr_scheduler_configs if self._schedule == "one-cycle"]
+        steps = int(self.trainer.estimated_stepping_batches) if cycles else 0
+        for cycle in cycles:
+            total = int(cycle.state_dict()["total_steps"])
+            if total != steps:
+                raise InputError(
+                    f"this one-cycle schedule was made for {total} steps, and max_epochs now makes it {steps}. "
+                    f"Resume with the first max_epochs, or train anew"
+                )
 
     def adopt(self, trained: PointProcess) -> None:
         """Before judging: think in the time unit of a trained model, whose training data may have been another."""

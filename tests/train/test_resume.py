@@ -75,6 +75,24 @@ def test_a_run_cut_within_an_epoch_goes_on_with_the_next_step(cli: Callable[...,
             assert same(one["optimizer_states"], two["optimizer_states"]), later
 
 
+def test_a_one_cycle_run_resumes_on_its_cycle_and_not_on_another(cli: Callable[..., Any], tiny_data: Path) -> None:
+    fit = ("fit", "--data", tiny_data, "--model", "hawkes", *BASE, "--model.schedule", "one-cycle")
+    save = ("--checkpoint.filename", "{epoch}", "--checkpoint.save_top_k", "-1", "--trainer.max_epochs", "4")
+    assert cli(*fit, *save, "--out", "straight").code == 0
+    start = "straight/checkpoints/epoch=1.ckpt"
+    answer = cli(*fit, *save, "--ckpt_path", start, "--out", "resumed")
+    assert answer.code == 0, answer.err
+    assert_same_training(Path("straight/checkpoints/last.ckpt"), Path("resumed/checkpoints/last.ckpt"))
+    rates = [
+        checkpoint(Path(f"straight/checkpoints/epoch={i}.ckpt"))["optimizer_states"][0]["param_groups"][0]["lr"]
+        for i in range(4)
+    ]
+    assert rates[0] > rates[1] > rates[2] > rates[3] and rates[3] < 1e-2 * rates[0]
+    longer = cli(*fit, *save[:-1], "8", "--ckpt_path", start, "--out", "longer")
+    assert longer.code == 2 and "made for 24 steps" in longer.err
+    assert cli(*fit[:-1], "one-cylce", "--out", "typo").code == 2
+
+
 def test_random_numbers_go_on_too(tiny_data: Path, tmp_path: Path) -> None:
     """A model that draws while it trains (dropout does) sees the same draws after a resume."""
     import lightning.pytorch as L
