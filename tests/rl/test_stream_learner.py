@@ -48,6 +48,7 @@ def test_mistakes_are_told(cli: Any, tmp_path: Path, words: tuple[str, ...], mes
 
 def test_the_last_value_stands_beside_streaming_prediction(data_root: Path) -> None:
     """ETTh1 as we measured it: raw observations beat the last value, the published recipe does not."""
+    from eventflow.bench._gvf import _verdict as bench_verdict
     from eventflow.bench._gvf import last_value as last
     from eventflow.bench._gvf import load_series, nrmse, published, raw, running_mean
 
@@ -58,6 +59,8 @@ def test_the_last_value_stands_beside_streaming_prediction(data_root: Path) -> N
     errors = {method.__name__: nrmse(method(series, 0), series) for method in (last, running_mean, published, raw)}
     assert errors["raw"] < 0.27 < 0.289 < errors["last_value"] < 0.291 < errors["running_mean"]
     assert errors["published"] > 0.98 * errors["last_value"]
+    assert bench_verdict([0.30, 0.31], 0.29).split()[3:6] == ["does", "not", "beat"]
+    assert bench_verdict([0.26, 0.25], 0.29).split()[3] == "beats" != bench_verdict([0.2, 0.37], 0.29).split()[3]
 
 
 def test_what_is_predicted_is_not_yet_known(data_root: Path) -> None:
