@@ -91,6 +91,7 @@ class Agent:
         self._bind()
         start(self.learner, rule.name if isinstance(rule, Rule) else rule, self.seed)
         self._rng = np.random.default_rng([self.seed, 1])
+        self._asked = np.random.default_rng([self.seed, 2])  # of predict, apart from learning
         self.num_steps, self._episode, self._length, self._total = 0, 0, 0, 0.0
         self._over = True
         self.episodes: list[Episode] = []

@@ -146,9 +146,9 @@ class StreamAC(Agent):
             if deterministic:
                 return int(out.argmax()) + self._first
             p = np.exp(out - out.max())
-            return int(np.random.default_rng().choice(len(p), p=p / p.sum())) + self._first
+            return int(self._asked.choice(len(p), p=p / p.sum())) + self._first
         mean, pre = out.reshape(2, -1)
-        spread = 0.0 if deterministic else np.logaddexp(0.0, pre) * np.random.default_rng().standard_normal(len(pre))
+        spread = 0.0 if deterministic else np.logaddexp(0.0, pre) * self._asked.standard_normal(len(pre))
         return self._clip(mean + spread)
 
 

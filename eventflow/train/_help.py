@@ -8,7 +8,8 @@ _USAGE = {
     "fit": """usage: eventflow fit --data D --model M [--config C ...] [--KEY VALUE ...]
        eventflow fit --ckpt_path RUN                              resume it, with the same bits
 
-Train a model by maximum likelihood, with early stopping on the validation split. Leaves a run folder,
+Train a model by maximum likelihood, with early stopping on the validation split; or let an agent learn from an
+environment, as in eventflow fit --data cartpole --model stream_q. Leaves a run folder,
 runs/<model>-<data>-<time>/ with config.yaml, metrics.csv, checkpoints/{best,last}.ckpt.""",
     "validate": """usage: eventflow validate --ckpt_path RUN
 

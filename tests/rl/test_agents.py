@@ -78,7 +78,7 @@ def test_a_state_goes_through_plain_data() -> None:
     same(agent.learn(300), other.learn(300))
 
 
-@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize("kind", ["q", "discrete", "continuous"])
 def test_pushed_transitions_teach_the_same(kind: str) -> None:
     """A loop of one's own, over the same transitions, with the actions the agent took."""
     import gymnasium
@@ -104,8 +104,6 @@ def test_pushed_transitions_teach_the_same(kind: str) -> None:
     agent.learn(450)
     for transition in taken:
         pushed.partial_fit(transition)
-    if kind == "sarsa":  # its next action is drawn before the update that it takes part in
-        return
     same(agent, pushed)
 
 
