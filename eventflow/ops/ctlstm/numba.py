@@ -32,7 +32,7 @@ def scan(
     """See :func:`eventflow.ops.ctlstm.ctlstm_scan`."""
     if dt.shape[1] == 0:
         return _four([leaf[:, None][:, :0] for leaf in state]), state
-    leaves = _Scan.apply(gates_x, dt, weight_h, flags, *state, *init)
+    leaves = _apply(_Scan, gates_x, dt, weight_h, flags, *state, *init)
     return _four(leaves[:4]), _four(leaves[4:])
 
 
@@ -60,13 +60,13 @@ def intensity(state: State, u: Tensor, head: Head) -> Tensor:
 @row_by_row
 def compensator(state: State, dt: Tensor, head: Head, rule: Rule) -> Tensor:
     """See :func:`eventflow.ops.ctlstm.ctlstm_compensator`."""
-    return _Density.apply(dt, None, rule, *state, *head)  # type: ignore[no-any-return]
+    return _apply(_Density, dt, None, rule, *state, *head)  # type: ignore[no-any-return]
 
 
 @row_by_row
 def log_prob(state: State, dt: Tensor, mark: Tensor, head: Head, rule: Rule) -> Tensor:
     """See :func:`eventflow.ops.ctlstm.ctlstm_log_prob`."""
-    return _Density.apply(dt, mark, rule, *state, *head)  # type: ignore[no-any-return]
+    return _apply(_Density, dt, mark, rule, *state, *head)  # type: ignore[no-any-return]
 
 
 def sequence(cell: Cell, events: Events, state: State, head: Head, rule: Rule) -> tuple[Tensor, State]:
@@ -74,7 +74,7 @@ def sequence(cell: Cell, events: Events, state: State, head: Head, rule: Rule) -
     mark, dt, mask, scored = events
     if dt.shape[1] == 0:
         return torch.zeros_like(dt), state
-    terms, *last = _Sequence.apply(*cell, dt, (mark, mask, scored), rule, *state, *head)
+    terms, *last = _apply(_Sequence, *cell, dt, (mark, mask, scored), rule, *state, *head)
     return terms, _four(last)
 
 
@@ -89,6 +89,13 @@ def _run(
     acts = memory.empty(*((len(rows[0]), length, width * LANES) if keep else (0, 0, 0)), dtype=dtype)
     _entry.scan(given, cell, rows, tuple(x.numpy() for x in out), acts, memory.work_ahead(size, dtype))
     return out, acts
+
+
+def _apply(function: type[torch.autograd.Function], *given: Any) -> Any:
+    """Apply; without gradients being wanted, on tensors that need none (``needs_input_grad`` would not know)."""
+    if not torch.is_grad_enabled():
+        given = tuple(x.detach() if isinstance(x, Tensor) else x for x in given)
+    return function.apply(*given)
 
 
 class _Scan(torch.autograd.Function):
