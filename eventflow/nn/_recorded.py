@@ -14,11 +14,18 @@ import torch
 from eventflow.errors import InputError
 
 
+#: Arguments of this name count something that there must be at least one of.
+_SIZES = ("input_size", "hidden_size", "embedding_size", "state_size", "layers", "heads", "components", "window")
+
+
 class Recorded:
     """Mixin: ``class_path`` and ``init_args`` (plain data, defaults included) of the outermost constructor call.
 
     Give it to a base class; every subclass's ``__init__`` is then recorded. Arguments may be numbers, strings, None,
     sequences, mappings, arrays (stored as lists) or other Recorded objects (stored as class_path + init_args).
+
+    Raises:
+        InputError: a size (``hidden_size``, ``layers``, ...) below 1.
     """
 
     init_args: dict[str, Any]
@@ -45,10 +52,17 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             given = {name: as_plain(value) for name, value in list(bound.arguments.items())[1:]}
+            _check_sizes(type(self).__name__, given)
             object.__setattr__(self, "init_args", given)
         init(self, *args, **kwargs)
 
     return recorded
+
+
+def _check_sizes(name: str, given: Mapping[str, Any]) -> None:
+    for size in _SIZES:
+        if isinstance(given.get(size), int) and given[size] < 1:
+            raise InputError(f"{name}({size}={given[size]}): expected at least 1")
 
 
 def as_plain(value: Any) -> Any:

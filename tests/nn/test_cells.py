@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -200,3 +201,9 @@ def test_cells_are_modules(name: str) -> None:
 def test_errors_name_what_was_seen(call: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.mark.parametrize("make", [lambda: GRU(3, 0), lambda: LSTM(0, 3), lambda: CTLSTM(-1, 2)])
+def test_sizes_below_one_are_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(InputError, match=r"_size=(0|-1)\): expected at least 1"):
+        make()
