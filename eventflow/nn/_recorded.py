@@ -13,7 +13,6 @@ import torch
 
 from eventflow.errors import InputError
 
-
 #: Arguments of this name count something that there must be at least one of.
 _SIZES = ("input_size", "hidden_size", "embedding_size", "state_size", "layers", "heads", "components", "window")
 
