@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from eventflow.train._references import names
 
 _USAGE = {
@@ -44,5 +46,10 @@ _OPTIONS = """
 
 def page(command: str) -> str:
     """The short help of one command."""
-    known = "\n".join(f"  {kind + 's':9}{', '.join(names(kind))}" for kind in ("data", "model", "config"))
-    return f"{_USAGE[command]}\n{_OPTIONS}\nknown names\n{known.replace('datas', 'data ')}\n"
+    known = "\n".join(_wrapped(f"{kind}s", names(kind)) for kind in ("data", "model", "config"))
+    return f"{_USAGE[command]}\n{_OPTIONS}\nknown names\n{known}\n"
+
+
+def _wrapped(title: str, found: list[str]) -> str:
+    first = f"  {title:9}".replace("datas", "data ")
+    return textwrap.fill(", ".join(found), 118, initial_indent=first, subsequent_indent=" " * len(first))
