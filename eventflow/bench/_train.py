@@ -59,7 +59,7 @@ def run(
             results[name] = {kind: _race(job, peer, epochs, extra) for kind, extra in ALLOCATORS.items()}
             _show(name, results[name], peer, data)
     if peer is None:
-        _how_to_run_the_peer()
+        _how_to_run_the_peer("train")
     if out is not None:
         settings = {name: MODELS[name].job() for name in names}
         _write(out, {"data": data, "seed": seed, "settings": settings, "models": results})
@@ -200,12 +200,12 @@ def _show(model: str, results: dict[str, Any], peer: list[str] | None, data: str
     console.print(table)
 
 
-def _how_to_run_the_peer() -> None:
+def _how_to_run_the_peer(bench: str) -> None:
     from rich.console import Console
 
     Console().print(
         "EasyTPP was not run. Write: git clone https://github.com/ant-research/EasyTemporalPointProcess && "
-        "pip install omegaconf && eventflow bench train --easytpp EasyTemporalPointProcess",
+        f"pip install omegaconf && eventflow bench {bench} --easytpp EasyTemporalPointProcess",
         soft_wrap=True,
     )
 

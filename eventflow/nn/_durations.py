@@ -48,6 +48,10 @@ class DurationHead(Recorded, nn.Module):
         """(...) log of the intensity of all marks together."""
         return self.log_density(h, t) - self.log_survival(h, t)
 
+    def log_intensities(self, h: Tensor, t: Tensor) -> Tensor:
+        """(..., K) logs of the intensities of the marks."""
+        return self.log_hazard(h, t)[..., None] + self.log_mark_probs(h, t)
+
     def mean_beyond(self, h: Tensor, t: Tensor) -> Tensor | None:
         """(...) E[T; T > t] where it has a closed form and marks are independent of the time, else None."""
         return None

@@ -64,6 +64,9 @@ class MarkedGompertz(DurationHead):
     def log_mark_probs(self, h: Tensor, t: Tensor) -> Tensor:
         return self._lines(h, t).log_softmax(-1)
 
+    def log_intensities(self, h: Tensor, t: Tensor) -> Tensor:
+        return self._lines(h, t)
+
     def log_hazard(self, h: Tensor, t: Tensor) -> Tensor:
         return self._lines(h, t).logsumexp(-1)
 

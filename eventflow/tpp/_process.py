@@ -52,6 +52,8 @@ class PointProcess(Recorded, nn.Module):
     easytpp_points = 20
     #: True where ``_compensator`` is exact.
     closed_form = False
+    #: False where the intensity mostly changes faster than events come, and ``predict_next`` need not try wide panels.
+    smooth = True
 
     def __init__(self, num_marks: int, *, time_scale: float = 1.0, quadrature: int = 20) -> None:
         super().__init__()

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from eventflow.errors import InputError
 from eventflow.events import Events, Schema
-from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean, next_event
+from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean, next_event, unresolved
 from eventflow.testing import check_point_process
 from eventflow.tpp import Hawkes, PointProcess, Poisson, naive
 
@@ -239,6 +240,47 @@ def test_next_event_backends_agree() -> None:
         assert (one[0] == many[2]).all()
     empty = next_event(lam[:0], width[:0])
     assert empty[0].shape == (0,) and empty[2].shape == (0, 3)
+
+
+def test_what_panels_do_not_resolve_is_found() -> None:
+    nodes = np.polynomial.legendre.leggauss(8)[0] / 2 + 0.5
+    width = np.array([[1.0, 2.0, 4.0]])
+    t = np.concatenate([start + w * nodes for start, w in zip((0.0, 1.0, 3.0), width[0], strict=True)])
+
+    def found(total: object, now: float, backend: str = "auto") -> float:
+        return float(unresolved(np.asarray(total).reshape(1, 3, 8, 1), width, np.array([now]), backend=backend)[0])
+
+    smooth, spike, wave = 1 + t - 0.1 * t**3 + 0.01 * t**5, 1 + np.exp(-2000 * t), 1 + 0.5 * np.sin(9 * t)
+    assert found(smooth, 1.0) < 1e-12  # a polynomial
+    assert found(1 + 0.2 * np.exp(-t), 1.2) < 1e-3 < found(wave, 1.0)
+    assert found(spike, 2.0) > 1e-2 > 1e-9 > found(spike, 1.0)  # seen by where it starts alone
+    assert found(np.where(t < 5, 1.0, 2.0), 1.0) > 1e-3  # a jump
+    lam = np.random.default_rng(0).uniform(0.1, 4.0, (5, 9, 8, 3))
+    widths, now = np.tile(2.0 ** np.arange(9) / 8, (5, 1)), np.linspace(1.0, 9.0, 5)
+    slow = unresolved(lam, widths, now, backend="naive")
+    np.testing.assert_allclose(unresolved(lam, widths, now), slow, rtol=1e-9)
+    with pytest.raises(InputError, match="numbaa"):
+        unresolved(lam, widths, now, backend="numbaa")
+
+
+class Swinging(Weibull):
+    """Intensities that swing, or burst and die down at once: few wide panels do not do."""
+
+    def _intensity(self, state: Clock, u: Tensor) -> Tensor:
+        age = state.elapsed + u
+        return torch.stack([1 + torch.sin(4 * age), 40 * torch.exp(-60 * age) + 0.2], -1)
+
+
+@torch.no_grad()
+def test_rough_intensities_are_forecast_as_exactly_as_smooth_ones() -> None:
+    process = Swinging().double()
+    process.num_marks = 2
+    state = process.init(3)._replace(elapsed=torch.tensor([0.0, 0.01, 2.0], dtype=torch.float64))
+    fast = process.predict_next(state)
+    slow = naive.predict_next(process, state, horizon=torch.full((3,), 40.0).double())
+    for one, other in zip(fast, slow, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=3e-5)  # steps of the dense grid
+    assert len({round(float(x), 6) for x in fast.mean}) == 3
 
 
 def test_a_process_that_may_die_out_says_so() -> None:

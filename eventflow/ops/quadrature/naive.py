@@ -1,4 +1,7 @@
-"""The definition of ``next_event``: density f = lambda * S, S = exp(-integral of lambda), moments by the Gauss rule."""
+"""The definition of ``next_event``: density f = lambda * S, S = exp(-integral of lambda).
+
+lambda is the polynomial through the nodes of a panel; moments are taken by the Gauss rule of twice as many nodes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventflow.ops.quadrature import gauss_legendre, integration_matrix
+from eventflow.ops.quadrature import gauss_legendre, highest_coefficients, refinement
 
 Array = NDArray[Any]
 EXTINCT = 1e-12  # a survival below this is zero
@@ -24,14 +27,15 @@ def next_event(intensity: Array, width: Array) -> tuple[Array, Array, Array, Arr
 
 
 def _row(lam: Array, width: Array) -> tuple[float, float, Array, float]:
-    nodes, weights = gauss_legendre(lam.shape[1])
-    inner = integration_matrix(lam.shape[1])
+    _, weights = gauss_legendre(lam.shape[1])
+    fine, fine_weights = gauss_legendre(2 * lam.shape[1])
+    values, integrals = refinement(lam.shape[1])
     hazard, start, mean, mass, panels = 0.0, 0.0, 0.0, np.zeros(lam.shape[-1]), []
     for panel, w in zip(lam, width, strict=True):
         total = panel.sum(-1)
-        survival = np.exp(-(hazard + w * inner @ total))
-        mean += w * np.sum(weights * (start + w * nodes) * total * survival)
-        mass += w * (weights * survival) @ panel
+        survival = np.exp(-(hazard + w * integrals @ total))
+        mean += w * np.sum(fine_weights * (start + w * fine) * (values @ total) * survival)
+        mass += w * (fine_weights * survival) @ (values @ panel)
         panels.append((start, hazard, w, total))
         hazard, start = hazard + w * weights @ total, start + w
         if np.exp(-hazard) < EXTINCT:
@@ -52,3 +56,21 @@ def _quantile(panels: list[tuple[float, float, float, Array]], target: float) ->
         middle = (low + high) / 2
         low, high = (middle, high) if hazard + w * (polynomial(middle) - polynomial(0)) < target else (low, middle)
     return start + w * (low + high) / 2
+
+
+def unresolved(intensity: Array, width: Array, now: Array) -> Array:
+    """See :func:`eventflow.ops.quadrature.unresolved`."""
+    rows = zip(intensity.astype(np.float64), width, now, strict=True)
+    return np.array([_row_unresolved(*row) for row in rows], dtype=np.float64)
+
+
+def _row_unresolved(lam: Array, width: Array, now: float) -> float:
+    nodes, weights = gauss_legendre(lam.shape[1])
+    start = np.polynomial.Polynomial.fit(nodes, lam[0].sum(-1), len(nodes) - 1)(0.0)
+    worst, hazard = abs(start - now) * width[0] * nodes[0], 0.0
+    for panel, w in zip(lam, width, strict=True):
+        worst = max(worst, np.exp(-hazard) * w * np.abs(highest_coefficients(len(nodes)) @ panel).sum())
+        hazard += w * weights @ panel.sum(-1)
+        if np.exp(-hazard) < EXTINCT:
+            break
+    return worst

@@ -25,8 +25,8 @@ from eventflow.nn._window import masked_softmax
 from eventflow.tpp.models._asked import QueuedProcess
 from eventflow.tpp.models._attention import frequencies
 
-#: Attention weights held at once when states are asked.
-CHUNK = 1 << 24
+#: Attention weights held at once when states are asked: as many as stay in a core's cache.
+CHUNK = 1 << 18
 EVERY = slice(None)
 #: What (layer, heads, query, key, value) of events attend to.
 Attend = Callable[[int, slice, Tensor, Tensor, Tensor], Tensor]
@@ -223,9 +223,30 @@ class AttNHP(QueuedProcess):
         z = self._encoding(queue.clock)
         h = self._tokens(z.shape[1]).expand(len(z), self.heads, -1, -1)
         z = z.repeat_interleave(h.shape[2] // max(z.shape[1], 1), 1) if z.shape[1] else z
+        if self.compat:
+            for layer in range(self.num_layers):
+                h = self._asking(layer, h, z, (*_layer(queue, layer), queue.there[:, None, None]))
+            return self._lambda(h)
+        h, seen = h.transpose(0, 1), functional.pad(queue.there, (0, 1), value=True)[:, None]
+        bias = torch.zeros_like(seen, dtype=h.dtype).masked_fill(~seen, torch.finfo(h.dtype).min)
+        bias = bias.expand(self.heads, -1, -1, -1).flatten(0, 1)
         for layer in range(self.num_layers):
-            h = self._asking(layer, h, z, (*_layer(queue, layer), queue.there[:, None, None]))
-        return self._lambda(h)
+            h = self._looking_back(layer, h, z, queue, bias)
+        return self._lambda(h.transpose(0, 1))
+
+    def _looking_back(self, layer: int, h: Tensor, z: Tensor, queue: AttNHPState, bias: Tensor) -> Tensor:
+        """As :meth:`_asking` of (heads, N, R, d), each of N rows to its own queue; ``bias`` (heads N, 1, S + 1) is the
+        least float where a slot is empty, and the last slot is a key of zeros, the 1."""
+        size, shape = self.hidden_size, h.shape
+        weight, start = self.weight[layer, :, :, :size], self.bias[layer, :, None, :size]
+        query = torch.baddbmm(start, z.flatten(0, 1).expand(self.heads, -1, -1), weight[:, : self.time_size])
+        query = torch.baddbmm(query, h.flatten(1, 2), weight[:, self.time_size :]).view(-1, shape[2], size)
+        key, value = (
+            functional.pad(x[:, :, layer].permute(2, 0, 1, 3), (0, 0, 0, 1)).flatten(0, 1)
+            for x in (queue.keys, queue.values)
+        )
+        logits = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=1 / math.sqrt(size))
+        return h + torch.bmm(logits.softmax(-1), value).view(shape).tanh()
 
     # -- whole sequences ------------------------------------------------------------------------------------------
 
@@ -234,8 +255,9 @@ class AttNHP(QueuedProcess):
         keys, values, clock = row
         index = last[..., None] + torch.arange(1 - slots, 1, device=last.device)
         line, there = torch.arange(len(last), device=last.device)[:, None, None], self._seen(last[..., None], index)
-        there = there & (index >= 0)
-        held = (torch.where(there[..., None, None, None], x[line, index.clamp_min(0)], 0) for x in (keys, values))
+        index = torch.where(there & (index >= 0), index, keys.shape[1])  # a place of zeros
+        there = index < keys.shape[1]
+        held = (torch.cat([x, torch.zeros_like(x[:, :1])], 1)[line, index] for x in (keys, values))
         clock = clock.gather(1, last)
         return AttNHPState._make([*held, there, clock, torch.zeros_like(clock, dtype=keys.dtype)])
 

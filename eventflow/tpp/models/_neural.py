@@ -9,6 +9,8 @@ from torch import Tensor
 
 from eventflow.errors import InputError
 from eventflow.nn import Cell, DurationHead, SoftplusIntensity, SoftplusNetwork
+from eventflow.nn._durations import IndependentMarks
+from eventflow.tpp._predict import predict_next
 from eventflow.tpp._process import Prediction, Rule
 from eventflow.tpp._sample import _categorical, _exponential
 from eventflow.tpp.models._history import HistoryProcess, HistoryState
@@ -51,6 +53,11 @@ class NeuralPointProcess(HistoryProcess):
                 f"the head was made for (hidden_size, num_marks)={made_for}; the cell and the process have "
                 f"{(cell.hidden_size, num_marks)}. Write: {type(head).__name__}({cell.hidden_size}, {num_marks})"
             )
+        if isinstance(head, DurationHead) and not isinstance(self, DurationProcess):
+            raise InputError(
+                f"{type(self).__name__} has a {type(head).__name__}, the law of the next gap. Write: "
+                f"class {type(self).__name__}(DurationProcess)"
+            )
         self.head = head
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ class DurationProcess(NeuralPointProcess):
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
         h, age = self.cell.read(state.cell), state.elapsed + u
-        return (self.head.log_hazard(h, age)[..., None] + self.head.log_mark_probs(h, age)).exp()
+        return self.head.log_intensities(h, age).exp()
 
     def _log_intensity(self, state: HistoryState, mark: Tensor, u: Tensor) -> Tensor:
         h, age = self.cell.read(state.cell), state.elapsed + u
@@ -104,9 +111,20 @@ class DurationProcess(NeuralPointProcess):
         h = self.cell.read(state.cell)
         beyond = self.head.mean_beyond(h, state.elapsed)
         if beyond is None:
-            return super().predict_next(state)
+            return self._by_quadrature(state, h)
         log_survival = self.head.log_survival(h, state.elapsed)
         mean = (beyond * torch.exp(-log_survival) - state.elapsed).clamp_min(0)
         median = (self.head.quantile(h, log_survival - 0.6931471805599453) - state.elapsed).clamp_min(0)
         probs = self.head.log_mark_probs(h, state.elapsed).exp()
         return Prediction(mean * self.time_scale, median * self.time_scale, probs, torch.zeros_like(mean))
+
+    def _by_quadrature(self, state: HistoryState, h: Tensor) -> Prediction:
+        """Marks that do not depend on the time need no quadrature: the total intensity is enough."""
+        if not isinstance(self.head, IndependentMarks):
+            return super().predict_next(state)
+
+        def total(asked: HistoryState, u: Tensor) -> Tensor:
+            return self.head.log_hazard(self.cell.read(asked.cell), asked.elapsed + u).exp()[..., None]
+
+        said = predict_next(self, state, ask=total, marks=1)
+        return said._replace(mark_probs=self.head.log_mark_probs(h, state.elapsed).exp())

@@ -32,6 +32,7 @@ class NHP(HistoryProcess):
     """
 
     cell: CTLSTM
+    smooth = False
 
     def __init__(
         self, num_marks: int, *, hidden_size: int = 64, bos: bool = True, time_scale: float = 1.0, quadrature: int = 20
