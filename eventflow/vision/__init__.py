@@ -1,9 +1,12 @@
 """Event cameras: representations, optical flow, the simulator, pictures.
 
-Importing this room loads neither torch nor numba.
+Importing this room loads neither torch nor numba: what needs torch (networks, errors of flow) comes when it is first
+asked for.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from eventflow.vision._augment import CenterCrop as CenterCrop
 from eventflow.vision._augment import Compose as Compose
@@ -48,3 +51,43 @@ from eventflow.vision._simulator import Camera as Camera
 from eventflow.vision._simulator import Chunk as Chunk
 from eventflow.vision._simulator import simulate as simulate
 from eventflow.vision._simulator import simulate_chunks as simulate_chunks
+from eventflow.vision._submission import write_dsec_submission as write_dsec_submission
+
+if TYPE_CHECKING:
+    from eventflow.vision._flow_metrics import FlowErrors as FlowErrors
+    from eventflow.vision._flow_metrics import angular_error as angular_error
+    from eventflow.vision._flow_metrics import epe as epe
+    from eventflow.vision._flow_metrics import npe as npe
+    from eventflow.vision.models._ev_flownet import EVFlowNet as EVFlowNet
+    from eventflow.vision.models._ev_flownet import EVFlowNetState as EVFlowNetState
+    from eventflow.vision.models._layers import LSTMState as LSTMState
+    from eventflow.vision.models._lstm_flownet import LSTMFlowNet as LSTMFlowNet
+    from eventflow.vision.models._network import FlowNetwork as FlowNetwork
+    from eventflow.vision.models._network import UNetState as UNetState
+    from eventflow.vision.models._spike_flownet import EfficientSpikeFlowNet as EfficientSpikeFlowNet
+
+__all__ = [
+    "Camera", "CenterCrop", "Chunk", "Compose", "Denoise", "DropEvent", "DsecSequence", "EVFlowNet", "EVFlowNetState",
+    "EfficientSpikeFlowNet", "EventCount", "EventFrame", "FlowErrors", "FlowItem", "FlowNetwork", "LSTMFlowNet",
+    "LSTMState", "Look", "Motion", "Plane", "RandomCrop", "RandomFlipLR", "RandomFlipPolarity", "RandomFlipUD",
+    "RandomTimeReversal", "Recipe", "RefractoryPeriod", "Representation", "Sample", "Scene", "SpatialJitter",
+    "SpikeTensor", "State", "TimeJitter", "TimeSurface", "TimestampImage", "UNetState", "UniformNoise", "VoxelGrid",
+    "angular_error", "data_render", "data_simulate_flow", "decode_flow", "encode_flow", "epe", "load_sequences", "npe",
+    "random_scene", "read_flow_png", "simulate", "simulate_chunks", "write_dataset", "write_dsec_submission",
+    "write_flow_png", "write_recording",
+]  # fmt: skip
+
+_HOME = {
+    "EVFlowNet": "models._ev_flownet", "EVFlowNetState": "models._ev_flownet",
+    "EfficientSpikeFlowNet": "models._spike_flownet", "FlowErrors": "_flow_metrics", "FlowNetwork": "models._network",
+    "LSTMFlowNet": "models._lstm_flownet", "LSTMState": "models._layers", "UNetState": "models._network",
+    "angular_error": "_flow_metrics", "epe": "_flow_metrics", "npe": "_flow_metrics",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"eventflow.vision.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

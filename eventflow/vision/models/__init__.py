@@ -1,0 +1,1 @@
+"""Optical flow networks, one paper a file; ``eventflow.vision`` re-exports them."""
