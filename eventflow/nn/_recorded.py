@@ -90,7 +90,8 @@ def rebuild(entry: Mapping[str, Any], base: type) -> Any:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"class_path {path!r} cannot be imported here ({error})") from error
+        own = "" if path.startswith("eventflow.") else ". If it is yours, say where: PYTHONPATH=. eventflow ..."
+        raise InputError(f"class_path {path!r} cannot be imported here ({error}){own}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise InputError(f"class_path {path!r} is not a {base.__name__}")
     args = {

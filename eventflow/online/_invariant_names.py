@@ -48,7 +48,7 @@ ELEMENTWISE = _names("""
     hardswish tanhshrink logit lgamma digamma polygamma sinc pow float_power atan2 arctan2 hypot logaddexp logaddexp2
     xlogy xlog1py lerp addcmul addcdiv
     special_ndtr special_log_ndtr special_ndtri special_erf special_erfc special_erfcx special_expm1 special_log1p
-    special_logit special_xlogy special_digamma special_gammaln
+    special_logit special_xlogy special_digamma special_gammaln special_gammainc special_gammaincc igamma igammac
 """)
 
 #: Known to depend on the batch, and what to write instead.

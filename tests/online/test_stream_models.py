@@ -21,9 +21,18 @@ import torch
 from eventflow import tpp
 from eventflow.events import Events, Schema, pad
 from eventflow.io import load_dataset, open_sink, open_source
+from eventflow.nn import (
+    GRU,
+    Gompertz,
+    LogNormalMixture,
+    MarkedGompertz,
+    SoftplusIntensity,
+    SoftplusNetwork,
+    WeibullMixture,
+)
 from eventflow.online import StreamOptions, run
 from eventflow.testing import check_batch_invariant
-from eventflow.tpp import NHP, RMTPP, Hawkes, PointProcess, Poisson, save_model
+from eventflow.tpp import NHP, RMTPP, Hawkes, NeuralPointProcess, PointProcess, Poisson, save_model
 
 MODELS: dict[str, Callable[[int, float], PointProcess]] = {
     "poisson": lambda k, scale: Poisson(k, time_scale=scale),
@@ -110,6 +119,18 @@ def _buildable() -> list[str]:
             if [p.name for p in required] == ["num_marks"] and kind is not PointProcess:
                 found.append(name)
     return found
+
+
+HEADS: dict[str, Callable[[int, int], Any]] = {
+    "gompertz": Gompertz, "marked gompertz": MarkedGompertz, "lognormal": LogNormalMixture, "weibull": WeibullMixture,
+    "softplus": SoftplusIntensity, "network": SoftplusNetwork,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_streams(head: str) -> None:
+    torch.manual_seed(0)
+    check_batch_invariant(NeuralPointProcess(3, GRU(5, 6), HEADS[head](6, 3)).double().eval(), rows=15, steps=3)
 
 
 @pytest.mark.parametrize("name", _buildable())

@@ -172,3 +172,12 @@ def test_wrong_arguments(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_a_subclass_with_the_law_of_the_next_gap_is_told_its_base() -> None:
+    class Mine(NeuralPointProcess):
+        def __init__(self, num_marks: int) -> None:
+            super().__init__(num_marks, GRU(5, 6), WeibullMixture(6, num_marks))
+
+    with pytest.raises(InputError, match=r"class Mine\(DurationProcess\)"):
+        Mine(2)

@@ -63,7 +63,9 @@ class NeuralPointProcess(HistoryProcess):
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
         age = state.elapsed + u
         h = self.cell.read(self.cell.evolve(state.cell, age))
-        return self.head(h, age) if isinstance(self.head, SoftplusNetwork) else self.head(h)
+        if isinstance(self.head, SoftplusNetwork):
+            return self.head(h, age)
+        return self.head(h).expand(*age.shape, -1)  # a cell to which silence does nothing has one answer for all times
 
 
 class DurationProcess(NeuralPointProcess):
