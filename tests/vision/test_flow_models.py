@@ -257,6 +257,35 @@ def test_neurons_leak_fire_and_reset() -> None:
     np.testing.assert_allclose(current.grad.flatten().numpy(), 1 / (1 + (np.pi * distance) ** 2), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_neurons_are_snntorch_s(dtype: torch.dtype) -> None:
+    """Values, state and all gradients over six steps, with a different leak and threshold in each channel."""
+    torch.manual_seed(4)
+    results = []
+    currents, first = torch.randn(6, 2, 5, 3, 4, dtype=dtype), torch.randn(2, 5, 3, 4, dtype=dtype)
+    weights = torch.randn(2, 6, 2, 5, 3, 4, dtype=dtype)
+    leaks, thresholds = torch.randn(5, 1, 1), torch.linspace(-0.2, 1, 5).reshape(5, 1, 1)
+    for kind in ("forward", "definition"):
+        neurons = Neurons(5, threshold=1.0).to(dtype)
+        neurons.leaky.parametrizations.beta.original.data.copy_(leaks)  # type: ignore[union-attr]
+        neurons.leaky.parametrizations.threshold.original.data.copy_(thresholds)  # type: ignore[union-attr]
+        x, start = currents.clone().requires_grad_(), first.clone().requires_grad_()
+        v, spikes, potentials = start, [], []
+        for current in x:
+            sent, v = getattr(neurons, kind)(current, v)
+            spikes.append(sent)
+            potentials.append(v)
+        outcome = torch.stack([torch.stack(spikes), torch.stack(potentials)])
+        (outcome * weights).sum().backward()
+        results.append([outcome.detach(), x.grad, start.grad, *(p.grad for p in neurons.parameters())])
+        with torch.no_grad():
+            assert torch.equal(getattr(neurons, kind)(currents[0], first)[0], outcome[0, 0])
+    assert len(results[0]) == 5 and 0.1 < results[0][0][0].mean() < 0.9
+    for ours, theirs in zip(*results, strict=True):
+        assert theirs.abs().max() > 0.1
+        torch.testing.assert_close(ours, theirs, rtol=1e-6 if dtype == torch.float64 else 1e-5, atol=1e-6)
+
+
 def test_neurons_are_not_kept_alive() -> None:
     before = len(snntorch.SpikingNeuron.instances)
     EfficientSpikeFlowNet(2, 1, residual_blocks=1)

@@ -131,11 +131,14 @@ class LSTMLayer(FlowLayer):
 
 
 class Neurons(nn.Module):
-    """C leaky integrate-and-fire neurons per pixel: ``spikes, v = neurons(current, v)``; snntorch's ``Leaky``.
+    """C leaky integrate-and-fire neurons per pixel: ``spikes, v = neurons(current, v)``.
 
     v' = leak v [v <= threshold] + current; a spike where v' > threshold. Leak and threshold are learned per channel:
     the leak is a sigmoid (so 0 < leak < 1), the threshold at least 0.01. The reset is hard and not differentiated;
-    backwards a spike is an arctan, of slope 1 / (1 + (pi (v - threshold))^2) (Fang et al., ICCV 2021).
+    backwards a spike is an arctan, of slope 1 / (1 + (pi (v' - threshold))^2) (Fang et al., ICCV 2021).
+
+    :meth:`definition` is snntorch's ``Leaky``, whose parameters and surrogate these are; ``forward`` gives the same
+    numbers and gradients in half of its passes over memory.
     """
 
     def __init__(self, channels: int, *, threshold: float) -> None:
@@ -152,6 +155,11 @@ class Neurons(nn.Module):
 
     def forward(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes (0 or 1) and membrane potentials before their reset, each of the current's shape."""
+        v = torch.addcmul(current, torch.where(v > self.leaky.threshold, 0, v), self.leaky.beta)
+        return self.fire(v), v
+
+    def definition(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` is: one call of snntorch's ``Leaky``."""
         spikes, v = self.leaky(current, v)
         self.leaky.mem = v.new_zeros(0)  # Leaky keeps what it saw; nothing of ours may depend on it, or hold the graph
         self.leaky.reset = v.new_zeros(0)
@@ -159,7 +167,9 @@ class Neurons(nn.Module):
 
     def fire(self, v: Tensor) -> Tensor:
         """The spikes that potentials give: the same as ``forward`` gave with them."""
-        return self.leaky.fire(v).to(v.dtype)
+        if torch.is_grad_enabled():
+            return self.leaky.spike_grad(v - self.leaky.threshold).to(v.dtype)
+        return (v > self.leaky.threshold).to(v.dtype)
 
 
 class _Sigmoid(nn.Module):
