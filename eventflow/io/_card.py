@@ -11,6 +11,9 @@ from eventflow.errors import InputError, did_you_mean
 from eventflow.events import Schema
 from eventflow.io._columns import LogColumns
 
+#: The settings of long horizons, as ``eventflow.tpp.evaluate_horizon`` takes them; those without which it cannot start.
+HORIZON = ("horizon", "max_events", "every", "otd_steps", "otd_cost", "map_deltas")
+HORIZON_NEEDS = ("horizon", "otd_cost", "map_deltas")
 #: The names of the splits, in their order.
 SPLITS = ("train", "val", "test")
 #: The names under which files and hubs know them.
@@ -71,6 +74,8 @@ class Card:
         recordings: split -> the names of its sequences, for cameras: each is a folder of files, found below
             EVENTFLOW_DATA/<name> by ``eventflow.vision.load_sequences``.
         recipe: for simulated recordings: from what they follow, free form.
+        horizon: how forecasts of many events are judged on it: arguments of ``eventflow.tpp.evaluate_horizon``
+            (``evaluate_horizon(model, test, **card.horizon)``); times in the schema's unit.
         source: where it comes from.
         notes: what a user should know.
     """
@@ -94,6 +99,7 @@ class Card:
     truth: Mapping[str, Any] = field(default_factory=dict)
     recordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    horizon: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
     notes: tuple[str, ...] = ()
     folder: Path = Path()
@@ -139,6 +145,7 @@ class Card:
         if plain.get("split") is not None:
             _refuse_unknown("split", plain["split"], ["by", "fractions"])
             plain["split"] = SplitRule(**plain["split"])
+        _check_horizon(plain.get("horizon") or {})
         plain["notes"] = tuple(plain.get("notes") or ())
         card = cls(**{key: value for key, value in plain.items() if value is not None}, folder=folder)
         card._check()
@@ -154,6 +161,19 @@ class Card:
         for key, refs in (("files", self.files), ("sample", self.sample)):
             if "all" in refs and self.split is None:
                 raise InputError(f"card: {key} has one file for all splits, but there is no 'split' rule")
+
+
+def _check_horizon(data: Mapping[str, Any]) -> None:
+    _refuse_unknown("horizon", data, list(HORIZON))
+    for key in HORIZON_NEEDS if data else ():
+        if key not in data:
+            raise InputError(f"horizon: {key!r} is missing; it needs {', '.join(HORIZON_NEEDS)}")
+    for key, value in data.items():
+        kind = int if key in ("max_events", "every", "otd_steps") else (int, float)
+        numbers = value if key == "map_deltas" and isinstance(value, list) and value else [value]
+        if not all(isinstance(x, kind) and not isinstance(x, bool) and x > 0 for x in numbers):
+            expected = "whole numbers above 0" if kind is int else "numbers above 0"
+            raise InputError(f"horizon: {key}: {value!r}; expected {expected}")
 
 
 def _file_refs(key: str, data: Mapping[str, Any]) -> dict[str, FileRef]:
