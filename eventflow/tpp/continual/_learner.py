@@ -99,7 +99,7 @@ class FineTune:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def _loss(self, shown: Task, events_per_sequence: float) -> Tensor:
         return nll(self._model, shown.batch(dtype=self._model.dtype), events_per_sequence)
