@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,11 @@ def write_dsec_submission(folder: str | Path, sequence: DsecSequence, flows: Ite
     target = Path(folder) / sequence.name
     if target.exists():
         raise InputError(f"{target}: is there already; expected a new folder. Move it away, or write to another folder")
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         names = _write(part, sequence, flows)
+        part.chmod(0o755)  # mkdtemp's is for its owner only
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -348,6 +348,11 @@ def test_flipped_events_are_flipped_counts_and_flow(flip: object, axis: int, sig
         (lambda: EfficientSpikeFlowNet(2, residual_blocks=-1), r"residual_blocks=-1; expected a whole number of 0"),
         (lambda: EfficientSpikeFlowNet(2, threshold=0.0), r"threshold=0.0; expected 0.01 or more"),
         (lambda: LSTMFlowNet(2, 3).init(1, 8, 12), r"images of 8x12; expected multiples of 8 .*CenterCrop\(\(8, 8\)\)"),
+        (
+            lambda: small("ev")(counts(1, 2).flatten(1, 2)),
+            r"EVFlowNet: window is \(1, 4, 8, 12\); expected .*=6, H, W\)",
+        ),
+        (lambda: small("ev")(counts(1, 3).flatten(1, 2)[..., :6]), r"EVFlowNet: images of 8x6"),
         (lambda: small("ev").scan(torch.zeros(1, 2, 3, H, W)), r"EVFlowNet.scan: x is .*channels=2"),
         (lambda: small("lstm").scan(counts(1, 2), reset=torch.zeros(2, 1)), r"reset is \(2, 1\); expected \(B, T\)"),
         (

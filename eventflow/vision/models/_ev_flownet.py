@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eventflow.errors import InputError
 from eventflow.vision.models._layers import ReLULayer, ReLUResidual
 from eventflow.vision.models._network import FlowNetwork, Stages, UNet, UNetState, check_sizes
 
@@ -58,7 +59,15 @@ class EVFlowNet(FlowNetwork[EVFlowNetState]):
         return EVFlowNetState(like.new_zeros(batch, self.bins * self.channels, height, width))
 
     def forward(self, window: Tensor) -> tuple[Tensor, ...]:
-        """Flows at every scale, coarse to fine, of windows (B, bins * channels, H, W), the oldest bin first."""
+        """Flows at every scale, coarse to fine, of windows (B, bins * channels, H, W), the oldest bin first.
+
+        Raises:
+            InputError: another number of channels, or a size that cannot be halved ``depth`` times.
+        """
+        if window.dim() != 4 or window.shape[1] != self.bins * self.channels:
+            expected = f"(B, bins * channels={self.bins * self.channels}, H, W)"
+            raise InputError(f"EVFlowNet: window is {tuple(window.shape)}; expected {expected}")
+        self.check_size(*window.shape[2:])
         count = len(self.unet.encoders)
         state = UNetState(((),) * count, ((),) * len(self.unet.residuals), ((),) * count)
         return self.unet(window, state)[0]

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from eventflow.errors import InputError
 from eventflow.vision.models._layers import SMALLEST_THRESHOLD, SpikeLayer, SpikeResidual
-from eventflow.vision.models._network import InputError, RecurrentFlowNetwork, Stages, UNet, UNetState, check_sizes
+from eventflow.vision.models._network import RecurrentFlowNetwork, Stages, UNet, UNetState, check_sizes
 
 
 class EfficientSpikeFlowNet(RecurrentFlowNetwork):
