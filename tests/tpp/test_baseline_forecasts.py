@@ -128,3 +128,16 @@ def test_hawkes_is_fitted_to_about_the_truth():
     assert poisson.nll_per_event is not None and best < poisson.nll_per_event - 0.03
     assert seen == pytest.approx(best, abs=0.01)
     assert fitted.branching.tolist()[1][0] == pytest.approx(0.25, abs=0.1)
+
+
+def test_hawkes_is_a_row_where_it_is_asked_for():
+    events = Hawkes(2, mu=[0.3, 0.2], alpha=[[0.5, 0.1], [0.9, 0.2]], beta=2.0).simulate(
+        span=(0.0, 30.0), num_sequences=30, generator=torch.Generator().manual_seed(5)
+    )
+    without, fitted = fit_baselines(events), fit_baselines(events, hawkes=True)
+    *others, row = fitted.evaluate(events)
+    assert row.name == "Hawkes" and others == without.evaluate(events)
+    assert fitted.hawkes is not None
+    exact = -float(fitted.hawkes.log_prob(events).double().sum()) / events.num_scored
+    assert abs(row.nll_per_event - exact) < 1e-5 * abs(exact) and row.nll_per_event < others[-1].nll_per_event
+    assert abs(row.time_nll_per_event + row.mark_nll_per_event - exact) < 1e-5 * abs(exact)

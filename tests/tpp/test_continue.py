@@ -51,7 +51,12 @@ def _prefixes(lengths=(6, 3, 6), seed=0) -> Events:
     return Events.from_sequences(parts, span=(0.0, 30.0), schema=Schema(num_marks=2))
 
 
-@pytest.mark.parametrize("name", MODELS)
+#: Thinning of attention is a minute of work: the others are tried by default.
+HEAVY = ("sahp", "thp", "attnhp", "network")
+LAWS = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in MODELS]
+
+
+@pytest.mark.parametrize("name", LAWS)
 @torch.no_grad()
 def test_continuations_have_the_model_s_own_law(name):
     """Continued from every event of every sequence at once; then the whole sequences, past and continuation, are
@@ -83,6 +88,29 @@ def test_continuations_have_the_model_s_own_law(name):
     probs = (lam / lam.sum(-1, keepdim=True))[:, 1].numpy()
     error = (mark.numpy() - probs).sum() / math.sqrt((probs * (1 - probs)).sum())
     assert abs(error) < 5
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "poisson"])
+@torch.no_grad()
+def test_the_state_from_which_each_event_is_drawn_is_that_of_the_whole_sequence(name, monkeypatch):
+    """Exactly, not in law: what the sampler is given at each round has the intensities of the past and the draws so
+    far, encoded afresh, now and later; a silence that is not applied, or not reset, shows at once."""
+    model, events = _model(name), _prefixes(lengths=(6,))
+    batch, given, sample = pad(events, dtype=torch.float64), [], model._sample
+    monkeypatch.setattr(model, "_sample", lambda state, *rest: (given.append(state), sample(state, *rest))[1])
+    last = model.evolve(map_state(lambda leaf: leaf[:, -1], model.encode(batch)), torch.tensor([0.7]).double())
+    drawn = model.continue_from(last, steps=4, generator=torch.Generator().manual_seed(2))
+    t = torch.cat([batch.t[0], batch.t[0, -1] + 0.7 + drawn.t[0, 0]]).numpy()
+    parts = [{"t": t, "mark": torch.cat([batch.mark[0], drawn.mark[0, 0]]).numpy()}]
+    whole = pad(Events.from_sequences(parts, span=(0.0, 1e6), schema=Schema(num_marks=2)), dtype=torch.float64)
+    states = model.encode(whole)
+    for j, state in enumerate(given):
+        afresh = map_state(lambda leaf, j=j: leaf[:, 5 + j], states)
+        for ahead in (0.0, 0.3, 1.9):
+            u = torch.tensor([ahead], dtype=torch.float64)
+            expected = model.intensity(afresh, u + (0.7 if j == 0 else 0.0))
+            torch.testing.assert_close(model.intensity(state, u), expected, rtol=1e-6, atol=1e-9)
+    assert len(given) == 4
 
 
 @torch.no_grad()

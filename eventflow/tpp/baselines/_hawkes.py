@@ -7,6 +7,7 @@ import torch
 
 from eventflow.errors import InputError
 from eventflow.events import Events, pad
+from eventflow.nn import map_state
 from eventflow.tpp.models._hawkes import Hawkes
 
 
@@ -40,3 +41,25 @@ def fit_hawkes(train: Events, *, steps: int = 200, batch: int = 64, lr: float = 
         optimiser.step()
         schedule.step()
     return model.requires_grad_(False)
+
+
+@torch.no_grad()
+def hawkes_scores(model: Hawkes, test: Events) -> dict[str, float]:
+    """The columns of a baseline's row, of a fitted process: exact likelihood, marks given the time, forecasts."""
+    nll, mark_nll, hits, wrong = 0.0, 0.0, 0.0, []
+    for batch in model._batches(test):
+        left, _ = model.left_states(batch)
+        rows = batch.scored.flatten().nonzero()[:, 0]
+        state = map_state(lambda leaf, r=rows: leaf.flatten(0, 1).index_select(0, r), left)
+        mark, dt = batch.mark.flatten()[rows], batch.dt.flatten()[rows]
+        lam, said = model.intensity(state, dt.to(model.dtype)), model.predict_next(state)
+        nll -= float(model.log_prob(batch).double().sum())
+        mark_nll += float((lam.sum(-1).log() - lam.gather(-1, mark[:, None])[:, 0].log()).double().sum())
+        hits += float((said.mark_probs.argmax(-1) == mark).double().sum())
+        wrong.append(torch.stack([said.mean - dt, said.median - dt]).double())
+    error, count = torch.cat(wrong, 1), test.num_scored
+    return {
+        "nll_per_event": nll / count, "accuracy": hits / count, "rmse": float(error[0].square().mean().sqrt()),
+        "mae": float(error[1].abs().mean()), "time_nll_per_event": (nll - mark_nll) / count,
+        "mark_nll_per_event": mark_nll / count,
+    }  # fmt: skip

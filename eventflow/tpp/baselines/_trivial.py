@@ -18,8 +18,10 @@ from eventflow.errors import InputError
 from eventflow.events import Events
 from eventflow.tpp.baselines._ahead import HistoryDensity, MarkChain, MostPopular
 from eventflow.tpp.baselines._akom import AKOM, MAX_ORDER, fit_akom, history_of
+from eventflow.tpp.baselines._hawkes import fit_hawkes, hawkes_scores
 from eventflow.tpp.baselines._mixture import LognormalMixture, fit_lognormal_mixture
 from eventflow.tpp.metrics._next_event import MarkNLLPerEvent, TimeNLLPerEvent, gap_mae, gap_rmse
+from eventflow.tpp.models._hawkes import Hawkes
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -65,7 +67,7 @@ class Baselines:
     majority: (K,) mark probabilities; markov1: (K+1, K) given the previous mark; markov2: (K+1, K+1, K) given [the one
     before it, the previous]. renewal: K + 1 gap distributions, given the previous mark. resolution: gaps of zero (ties)
     are scored as this, half the shortest positive gap in training, because a density in log-gap has none at zero.
-    akom: the all-k-order Markov model of the marks.
+    akom: the all-k-order Markov model of the marks. hawkes: a fitted Hawkes process, where it was asked for.
     """
 
     rate: float
@@ -78,6 +80,7 @@ class Baselines:
     renewal: tuple[LognormalMixture, ...]
     resolution: float
     akom: AKOM
+    hawkes: Hawkes | None = None
 
     @property
     def num_marks(self) -> int:
@@ -88,7 +91,8 @@ class Baselines:
         """One row for each baseline, in a fixed order: time alone, mark alone, then whole likelihoods."""
         seen = _scored(test, self.num_marks)
         whole = self._popular_row(test), self._poisson_row(seen), self._renewal_row(seen)
-        return [*self._time_rows(seen), *self._mark_rows(seen), *whole]
+        excited = [] if self.hawkes is None else [BaselineRow("Hawkes", **hawkes_scores(self.hawkes, test))]
+        return [*self._time_rows(seen), *self._mark_rows(seen), *whole, *excited]
 
     def forecasters(self, *, horizon: float) -> dict[str, MarkChain | MostPopular | HistoryDensity]:
         """What the baselines say of the next many events: name -> what :func:`evaluate_horizon` takes.
@@ -161,8 +165,12 @@ class Baselines:
         return everywhere, self.markov1[seen.previous], self.markov2[seen.before, seen.previous]
 
 
-def fit_baselines(train: Events) -> Baselines:
+def fit_baselines(train: Events, *, hawkes: bool = False) -> Baselines:
     """Fit every baseline on the training sequences, in closed form but for the mixture (deterministic EM, seconds).
+
+    Args:
+        train: the sequences.
+        hawkes: fit a Hawkes process too (:func:`fit_hawkes`: gradient steps, which take longer than all the others).
 
     Raises:
         InputError: no scored event, or no gap longer than zero.
@@ -189,6 +197,7 @@ def fit_baselines(train: Events) -> Baselines:
         renewal=tuple(own),
         resolution=resolution,
         akom=fit_akom(seen.mark, seen.history, num_marks=num_marks),
+        hawkes=fit_hawkes(train) if hawkes else None,
     )
 
 
