@@ -127,8 +127,10 @@ class CameraStream(Recording):
             if limit is not None and time.monotonic() >= limit:
                 return self._events(columns, 0, 0)
 
-    def _blocks(self, bounds: tuple[int | None, int | None], *, quietly: bool = False) -> Iterator[Columns]:
-        for block in super()._blocks(bounds, quietly=quietly):
+    def _blocks(
+        self, bounds: tuple[int | None, int | None], *, quietly: bool = False, enough: int | None = None
+    ) -> Iterator[Columns]:
+        for block in super()._blocks(bounds, quietly=quietly, enough=enough):
             self._first = int(block.t[0]) if self._first is None else self._first
             yield block
 

@@ -53,7 +53,7 @@ class NeuralPointProcess(HistoryProcess):
                 f"the head was made for (hidden_size, num_marks)={made_for}; the cell and the process have "
                 f"{(cell.hidden_size, num_marks)}. Write: {type(head).__name__}({cell.hidden_size}, {num_marks})"
             )
-        if isinstance(head, DurationHead) and not isinstance(self, DurationProcess):
+        if isinstance(head, DurationHead) and not issubclass(type(self), DurationProcess):
             raise InputError(
                 f"{type(self).__name__} has a {type(head).__name__}, the law of the next gap. Write: "
                 f"class {type(self).__name__}(DurationProcess)"
