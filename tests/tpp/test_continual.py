@@ -1,4 +1,4 @@
-"""Streams cut into tasks: no event twice, none lost, and likelihoods that sum to the whole."""
+"""Streams cut into tasks: no event twice, none lost, likelihoods that sum to the whole; what a matrix says."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from eventflow.tpp import NHP, RMTPP, Hawkes, Poisson
 from eventflow.tpp.continual import (
     DriftingHawkes,
     EvaluationMatrix,
+    Reservoir,
     cut_at,
     cut_by_source,
     cut_by_time,
@@ -247,3 +248,29 @@ def test_the_spread_over_runs() -> None:
     runs = [{"average": 1.0}, {"average": 2.0}, {"average": 6.0}]
     assert spread(runs)["average"] == pytest.approx((3.0, np.sqrt(7.0)))
     assert np.isnan(spread(runs[:1])["average"][1])
+
+
+def test_the_reservoir_is_a_uniform_sample_of_all_that_passed() -> None:
+    runs, capacity, passed = 1500, 4, 20
+    kept, pairs = np.zeros(passed), np.zeros((passed, passed))
+    for seed in range(runs):
+        reservoir: Reservoir[int] = Reservoir(capacity, seed=seed)
+        for i in range(passed):
+            reservoir.add(i)
+        assert len(set(reservoir.items)) == len(reservoir) == capacity and reservoir.seen == passed
+        kept[reservoir.items] += 1
+        pairs[np.ix_(reservoir.items, reservoir.items)] += 1
+    p = capacity / passed
+    assert np.abs(kept - runs * p).max() < 4.5 * np.sqrt(runs * p * (1 - p))
+    q = p * (capacity - 1) / (passed - 1)  # and so are the pairs
+    upper = pairs[np.triu_indices(passed, 1)]
+    assert np.abs(upper - runs * q).max() < 5 * np.sqrt(runs * q * (1 - q))
+
+
+def test_draws_do_not_repeat_and_a_capacity_is_needed() -> None:
+    reservoir: Reservoir[int] = Reservoir(6)
+    for i in range(6):
+        reservoir.add(i)
+    assert sorted(reservoir.draw(10)) == list(range(6)) and len(set(reservoir.draw(3))) == 3
+    with pytest.raises(InputError, match="at least 1"):
+        Reservoir(0)

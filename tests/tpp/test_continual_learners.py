@@ -23,7 +23,6 @@ from eventflow.tpp.continual import (
     Plateaus,
     PretrainOnly,
     Replay,
-    Reservoir,
     Retrain,
     Steps,
     Task,
@@ -118,32 +117,6 @@ def test_retraining_does_not_know_in_how_many_pieces_the_data_came() -> None:
 
 
 # -- buffers ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_reservoir_is_a_uniform_sample_of_all_that_passed() -> None:
-    runs, capacity, passed = 1500, 4, 20
-    kept, pairs = np.zeros(passed), np.zeros((passed, passed))
-    for seed in range(runs):
-        reservoir: Reservoir[int] = Reservoir(capacity, seed=seed)
-        for i in range(passed):
-            reservoir.add(i)
-        assert len(set(reservoir.items)) == len(reservoir) == capacity and reservoir.seen == passed
-        kept[reservoir.items] += 1
-        pairs[np.ix_(reservoir.items, reservoir.items)] += 1
-    p = capacity / passed
-    assert np.abs(kept - runs * p).max() < 4.5 * np.sqrt(runs * p * (1 - p))
-    q = p * (capacity - 1) / (passed - 1)  # and so are the pairs
-    upper = pairs[np.triu_indices(passed, 1)]
-    assert np.abs(upper - runs * q).max() < 5 * np.sqrt(runs * q * (1 - q))
-
-
-def test_draws_do_not_repeat_and_a_capacity_is_needed() -> None:
-    reservoir: Reservoir[int] = Reservoir(6)
-    for i in range(6):
-        reservoir.add(i)
-    assert sorted(reservoir.draw(10)) == list(range(6)) and len(set(reservoir.draw(3))) == 3
-    with pytest.raises(InputError, match="at least 1"):
-        Reservoir(0)
 
 
 def test_replay_adds_each_sequence_once_and_learns_what_is_new_together_with_the_past() -> None:

@@ -69,7 +69,7 @@ def fisher(model: PointProcess, task: Task) -> Named:
 
 
 def sensitivity(model: PointProcess, task: Task) -> Named:
-    """Memory-aware synapses' importance (Aljundi et al., ECCV 2018, eq. 2-3): the mean over sequences of the
+    """Memory-aware synapses' importance (Aljundi et al., ECCV 2018): the mean over sequences of the
     absolute gradient of the squared norm of the model's output.
 
     The output of a point process is taken to be its K log-intensities just before each scored event (per

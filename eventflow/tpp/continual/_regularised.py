@@ -12,7 +12,7 @@ from eventflow.errors import InputError, did_you_mean
 from eventflow.tpp._process import PointProcess
 from eventflow.tpp.continual._importance import Anchor, Named, fisher, here, sensitivity
 from eventflow.tpp.continual._learner import FineTune, Steps, nll, rate, together
-from eventflow.tpp.continual._tasks import Task
+from eventflow.tpp.continual._tasks import Task, task_log_prob
 
 _KEEPS = ("all", "latest")
 
@@ -44,7 +44,7 @@ class EWC(_Anchored):
         model: where learning starts; copied.
         strength: lambda.
         keep: "all" keeps a penalty for every task (the paper's), in the memory of one; "latest" moves one anchor along
-            and lets the old information decay ("online EWC", Schwarz et al., ICML 2018, sec. 3.3).
+            and lets the old information decay ("online EWC", Schwarz et al., ICML 2018).
         decay: of the old information at each task, with "latest"; gamma there.
         steps: see :class:`Steps`.
     """
@@ -70,7 +70,7 @@ class EWC(_Anchored):
 
 class MAS(_Anchored):
     """Memory-aware synapses: strength sum_p Omega_p (theta_p - theta*_p)^2, theta* after the latest task, Omega the
-    sum of the tasks' importances, for which no label is needed (Aljundi et al., ECCV 2018, eq. 4).
+    sum of the tasks' importances, for which no label is needed (Aljundi et al., ECCV 2018).
 
     What the output of a point process is: :func:`~eventflow.tpp.continual.sensitivity`.
     """
@@ -86,7 +86,7 @@ class Plateaus:
     """Says when a loss has come to rest: the last ``window`` losses have a standard deviation below ``deviation``.
 
     After one plateau another counts only once the loss has risen: the window's mean above the mean plus one standard
-    deviation of the plateau that was (Aljundi, Kelchtermans & Tuytelaars, CVPR 2019, sec. 3.1). There the mean, too,
+    deviation of the plateau that was (Aljundi, Kelchtermans & Tuytelaars, CVPR 2019). There the mean, too,
     must be below a bound; a likelihood has no zero to measure that from, so it is not asked for here.
     """
 
@@ -156,8 +156,8 @@ class TaskFreeMAS(_Anchored):
     def _keep_hardest(self, shown: Task) -> None:
         both = shown if self.buffer is None else together([self.buffer, shown])
         with torch.no_grad():
-            parts = [nll(self._model, both.take([i]).batch(dtype=self._model.dtype), 1.0) for i in range(len(both))]
-        order = np.argsort([-float(part) for part in parts], kind="stable")
+            log_prob = task_log_prob(self._model, both)
+        order = torch.argsort(log_prob, stable=True).cpu().numpy()
         self.buffer = both.take(order[: self.hard])
 
     def _consolidate(self) -> None:
