@@ -1,4 +1,4 @@
-"""`eventflow bench predict`: our half on the embedded data, the report, what is refused; both halves, where EasyTPP is."""
+"""`eventflow bench predict`: our half on the embedded data, the report, what is refused; both, where EasyTPP is."""
 
 from __future__ import annotations
 
