@@ -31,9 +31,11 @@ run it live
 
 look at data
   data        list | info | convert | simulate  eventflow data info taxi
+              render: as a picture or a film    eventflow data render rec.raw rec.mp4
 
 measure
   bench       speed, ours against peers         eventflow bench scan
+              tpp: a leaderboard of models      eventflow bench tpp --data hawkes --model rmtpp --out board
   demo        simulate, fit, stream, one page   eventflow demo --out demo
 
 `eventflow COMMAND --help` explains one. Environment: EVENTFLOW_DATA is the folder with real data;
