@@ -154,7 +154,7 @@ def test_wrong_arguments_of_attnhp() -> None:
         AttNHP(3, compat="easytpp", mark_queries=True)
     with pytest.raises(InputError, match="time_size=3"):
         AttNHP(3, time_size=3)
-    with pytest.raises(InputError, match=r"window=0\): expected at least 1 of each"):
+    with pytest.raises(InputError, match=r"window=0\): expected at least 1"):
         AttNHP(3, window=0)
 
 
