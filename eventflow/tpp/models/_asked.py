@@ -15,7 +15,7 @@ from eventflow.tpp._process import PointProcess, Rule
 
 
 class AskedProcess(PointProcess):
-    """A subclass writes :meth:`_ahead`; the likelihoods of whole batches follow."""
+    """A subclass writes :meth:`_ahead` (or :meth:`_terms`); the likelihoods of whole batches follow."""
 
     def _ahead(self, mark: Tensor, gap: Tensor, ahead: Tensor) -> Tensor:
         """(B, T + 1, R, K) intensities at ``ahead`` (B, T + 1, R), ascending times after the start (row 0) and after

@@ -20,8 +20,8 @@ from eventflow.nn import SoftplusIntensity
 from eventflow.nn._heads import log_scaled_softplus, scaled_softplus
 from eventflow.ops import scan
 from eventflow.ops.latent_hawkes import Gap, Layer, Stack, llh_compensator, llh_signal, naive
-from eventflow.ops.quadrature import gauss_legendre_graded, linspace_mean
-from eventflow.tpp._process import PointProcess, Rule
+from eventflow.tpp._process import Rule
+from eventflow.tpp.models._asked import AskedProcess
 from eventflow.tpp.models._s2p2_layer import LatentHawkesLayer
 
 VARIANTS = ("backward", "forward")
@@ -38,7 +38,7 @@ class S2P2State(NamedTuple):
     elapsed: Tensor
 
 
-class S2P2(PointProcess):
+class S2P2(AskedProcess):
     """Latent linear Hawkes layers, one above the other.
 
     Args:
@@ -224,22 +224,6 @@ class S2P2(PointProcess):
         silence = torch.zeros_like(dt).masked_scatter(chosen, silence)
         terms = torch.where(scored, here - silence[:, :-1] - math.log(self.time_scale), 0)
         return terms, silence[:, -1]
-
-    def _exact_log_prob(self, batch: PaddedBatch) -> Tensor:
-        terms, tail = self._terms(batch, batch.scored, gauss_legendre_graded(self.quadrature))
-        return terms.sum(1) - tail
-
-    def _easytpp_log_prob(self, batch: PaddedBatch) -> Tensor:
-        scored = batch.mask & (torch.arange(batch.mask.shape[1], device=batch.mask.device) > 0)
-        return self._terms(batch, scored, linspace_mean(self.easytpp_points))[0].sum(1)
-
-    def event_log_prob(self, batch: PaddedBatch) -> Tensor:
-        """See :meth:`PointProcess.event_log_prob`."""
-        return self._terms(batch, batch.scored, gauss_legendre_graded(self.quadrature))[0]
-
-    def tail_log_prob(self, batch: PaddedBatch) -> Tensor:
-        """See :meth:`PointProcess.tail_log_prob`."""
-        return -self._terms(batch, batch.scored, gauss_legendre_graded(self.quadrature))[1]
 
 
 def _scanned(
