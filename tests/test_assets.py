@@ -13,7 +13,7 @@ import yaml
 import eventflow.tpp
 import eventflow.train
 from eventflow._assets import ROOT
-from eventflow.bench._results import METRICS, MORE
+from eventflow.bench._results import kind_of
 from eventflow.errors import InputError
 from eventflow.io import Card, card, list_datasets
 from eventflow.train._keys import import_class
@@ -21,11 +21,16 @@ from eventflow.train._references import load_yaml, names
 
 MODELS = names("model")
 DATASETS = names("data")
-#: Those that learn from an environment, and the environments; all others are point processes and event logs.
-AGENTS = [m for m in MODELS if "agent" in load_yaml(ROOT / "models" / m / "model.yaml")["init_args"]]
-ENVIRONMENTS = [d for d in DATASETS if "env" in load_yaml(ROOT / "datasets" / d / "data.yaml")["init_args"]]
-PROCESSES = [m for m in MODELS if m not in AGENTS]
-LOGS = [d for d in DATASETS if d not in ENVIRONMENTS]
+
+
+def of_class(folder: str, file: str, kind: str) -> list[str]:
+    """The folders whose file names a class of eventflow.train."""
+    paths = sorted((ROOT / folder).glob(f"*/{file}"))
+    return [p.parent.name for p in paths if load_yaml(p)["class_path"] == f"eventflow.train.{kind}"]
+
+
+PROCESSES, AGENTS = (of_class("models", "model.yaml", kind) for kind in ("PointProcessTask", "StreamTask"))
+LOGS, ENVIRONMENTS = (of_class("datasets", "data.yaml", kind) for kind in ("EventData", "EnvironmentData"))
 CONFIGS = names("config")
 
 
@@ -163,13 +168,15 @@ def test_every_config_trains(name: str, cli: Any, tiny_data: Path, request: pyte
 )
 def test_results_say_where_they_come_from(path: Path) -> None:
     content = load_yaml(path)
-    assert path.stem in DATASETS and set(content) <= {"theirs", "ours", "baselines"}
+    task, kind = kind_of(path.parents[1].name)
+    assert set(content) <= {"theirs", "ours", "baselines"}
+    assert path.stem in DATASETS or task == "StreamTask"  # any environment of gymnasium
     for row in content.get("theirs", []):
-        assert {"model", "source"} < set(row) <= {"model", "source", *METRICS}
+        assert {"model", "source"} < set(row) <= {"model", "source", *kind.metrics}
     if "ours" in content:
         ours = content["ours"]
         assert set(ours) == {"metrics", "seeds", "commit", "date", "machine", "config"} and "baselines" in content
-        assert set(METRICS) <= set(ours["metrics"]) <= {*METRICS, *MORE}
+        assert set(kind.metrics) <= set(ours["metrics"]) <= {*kind.metrics, *kind.more}
         assert len(set(ours["seeds"])) == len(ours["seeds"])
         assert "+" not in ours["commit"], "made from files that no commit holds"
 

@@ -6,24 +6,53 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eventflow._assets import ROOT
-from eventflow.errors import InputError
+from eventflow.errors import InputError, did_you_mean
 
 BEGIN, END = "<!-- results: written by `eventflow bench results` -->", "<!-- /results -->"
-#: What a results file keeps of metrics.json, and the heads of the table.
-METRICS = {
-    "nll_per_event": "exact nll/event", "easytpp_nll_per_event": "EasyTPP's nll/event", "accuracy": "accuracy",
-    "gap_rmse": "gap RMSE", "gap_mae": "gap MAE",
-}  # fmt: skip
-#: What it keeps besides, where it is known: of the runs of `eventflow bench tpp`.
-MORE = (
-    "time_nll_per_event", "mark_nll_per_event", "otd", "tmap", "train_events_per_cpu_s", "eval_events_per_cpu_s",
-    "num_parameters",
-)  # fmt: skip
 DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the results of one kind of model hold: what every file has and the table shows, and what it has if known."""
+
+    metrics: Mapping[str, str]
+    more: tuple[str, ...] = ()
+
+
+#: By the task that models/<model>/model.yaml names.
+KINDS = {
+    "PointProcessTask": Kind(
+        {
+            "nll_per_event": "exact nll/event", "easytpp_nll_per_event": "EasyTPP's nll/event", "accuracy": "accuracy",
+            "gap_rmse": "gap RMSE", "gap_mae": "gap MAE",
+        },
+        ("time_nll_per_event", "mark_nll_per_event", "otd", "tmap", "train_events_per_cpu_s", "eval_events_per_cpu_s",
+         "num_parameters"),
+    ),
+    "StreamTask": Kind({"return": "return", "steps": "steps"}, ("cpu_us_per_step",)),
+}  # fmt: skip
+
+
+def kind_of(model: str) -> tuple[str, Kind]:
+    """The task of a folder under models/, and what its results hold.
+
+    Raises:
+        InputError: there is no such folder, or nothing says what results of its task hold.
+    """
+    from eventflow.train._references import load_yaml, names  # Lightning comes with it
+
+    if model not in names("model"):
+        raise InputError(f"models/{model}/model.yaml: no such file. {did_you_mean(model, names('model'))}")
+    task = load_yaml(ROOT / "models" / model / "model.yaml")["class_path"].rpartition(".")[2]
+    if task not in KINDS:
+        raise InputError(f"models/{model}: results of a {task} are not known; expected one of {', '.join(KINDS)}")
+    return task, KINDS[task]
 
 
 def run(out: Path | None = None, *, runs: list[Path] | None = None, readme: Path | None = None) -> None:
@@ -54,7 +83,8 @@ def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
     if len({r["seed"] for r in reports}) < len(reports):
         raise InputError(f"seeds {[r['seed'] for r in reports]}: expected a run for each seed")
     content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    first, names = reports[0], [*METRICS, *(name for name in MORE if all(name in r["metrics"] for r in reports))]
+    first, (_, kind) = reports[0], kind_of(reports[0]["model"])
+    names = [*kind.metrics, *(name for name in kind.more if all(name in r["metrics"] for r in reports))]
     content["ours"] = {
         "metrics": {name: _spread([r["metrics"][name] for r in reports]) for name in names},
         "seeds": [r["seed"] for r in reports],
@@ -63,7 +93,7 @@ def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
         "config": _without_seed(first["config"]),
     }  # fmt: skip
     content["baselines"] = {
-        name: {key: round(value, DIGITS) for key, value in row.items() if key in METRICS}
+        name: {key: round(value, DIGITS) for key, value in row.items() if key in kind.metrics}
         for name, row in first["baselines"].items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,20 +101,25 @@ def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def table() -> str:
-    """All results files as one Markdown table: for each dataset ours, the published values, and the best baselines."""
+    """All results files, a Markdown table for each kind of model."""
     import yaml
 
-    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    found: dict[str, dict[str, list[tuple[str, dict[str, Any]]]]] = {}
     for path in sorted((ROOT / "models").glob("*/results/*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found.setdefault(path.stem, []).append((path.parents[1].name, content))
-    lines = [_line(["data", "model", *METRICS.values(), "source"]), _line(["---"] * (len(METRICS) + 3))]
+        model, content = path.parents[1].name, yaml.safe_load(path.read_text(encoding="utf-8"))
+        found.setdefault(kind_of(model)[0], {}).setdefault(path.stem, []).append((model, content))
+    return "\n\n".join(_table(KINDS[task].metrics, found[task]) for task in KINDS if task in found)
+
+
+def _table(heads: Mapping[str, str], found: Mapping[str, list[tuple[str, dict[str, Any]]]]) -> str:
+    """For each dataset ours, the published values, and the trivial baselines on top."""
+    lines = [_line(["data", "model", *heads.values(), "source"]), _line(["---"] * (len(heads) + 3))]
     for data, models in found.items():
         judged = [content for _, content in models if "ours" in content]
         if judged:
-            lines += _baseline_lines(data, judged[0]["baselines"])
+            lines += _baseline_lines(heads, data, judged[0]["baselines"])
         for model, content in models:
-            lines += _model_lines(data, model, content)
+            lines += _model_lines(heads, data, model, content)
     return "\n".join(lines)
 
 
@@ -97,20 +132,20 @@ def readme_with_table(text: str) -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
-def _model_lines(data: str, model: str, content: Mapping[str, Any]) -> Iterable[str]:
+def _model_lines(heads: Mapping[str, str], data: str, model: str, content: Mapping[str, Any]) -> Iterable[str]:
     if "ours" in content:
         ours = content["ours"]
-        cells = [_plus_minus(ours["metrics"][name]) for name in METRICS]
+        cells = [_plus_minus(ours["metrics"][name]) for name in heads]
         note = f"ours, {len(ours['seeds'])} seeds, {ours['commit']}"
         yield _line([data, f"**{model}**", *cells, note])
     for row in content.get("theirs", []):
-        cells = [f"{row[name]:.3f}" if name in row else "" for name in METRICS]
+        cells = [f"{row[name]:.3f}" if name in row else "" for name in heads]
         yield _line([data, row["model"], *cells, row["source"]])
 
 
-def _baseline_lines(data: str, rows: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
+def _baseline_lines(heads: Mapping[str, str], data: str, rows: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
     for name, row in rows.items():
-        yield _line([data, name, *(f"{row[m]:.{DIGITS}f}" if m in row else "" for m in METRICS), "trivial baseline"])
+        yield _line([data, name, *(f"{row[m]:.{DIGITS}f}" if m in row else "" for m in heads), "trivial baseline"])
 
 
 def _line(cells: Iterable[str]) -> str:

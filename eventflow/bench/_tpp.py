@@ -230,9 +230,9 @@ def _publish(out: Path, pairs: Sequence[Pair], seeds: Sequence[int]) -> None:
 
 def _with_more(result: dict[str, Any]) -> dict[str, Any]:
     """A cell's report whose metrics hold what only the leaderboard measures too."""
-    from eventflow.bench._results import MORE
+    from eventflow.bench._results import KINDS
 
     report, places = result["report"], (result["report"]["metrics"], result["horizon"], result)
-    more = {name: place[name] for place in reversed(places) for name in MORE if place.get(name) is not None}
+    names = KINDS["PointProcessTask"].more
+    more = {name: place[name] for place in reversed(places) for name in names if place.get(name) is not None}
     return {**report, "metrics": {**more, **report["metrics"]}}
-

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from eventflow.bench._results import BEGIN, END, METRICS, readme_with_table, run, write_results
+from eventflow.bench._results import BEGIN, END, KINDS, readme_with_table, run, write_results
 from eventflow.errors import InputError
 
 
 def report(seed: int, nll: float, **changes: Any) -> dict[str, Any]:
-    metrics = {name: nll for name in METRICS} | {"scored_events": 5}
+    metrics = {name: nll for name in KINDS["PointProcessTask"].metrics} | {"scored_events": 5}
     config = {"seed_everything": seed, "data": {"init_args": {"name": "taxi"}}, "model": {}}
     plain = {"model": "nhp", "data": "taxi", "split": "test", "seed": seed, "metrics": metrics, "config": config}
     origin = {"commit": "abc", "date": "today", "machine": "this", "baselines": {"Poisson": {"nll_per_event": 1.23456}}}
@@ -64,3 +64,18 @@ def test_only_the_table_of_a_readme_changes() -> None:
     assert text.startswith(f"before\n{BEGIN}\n| data |") and text.endswith(f"\n{END}\nafter\n") and "old" not in text
     with pytest.raises(InputError, match="no table"):
         readme_with_table("nothing here")
+
+
+def test_each_kind_of_model_has_its_table(tmp_path: Path) -> None:
+    agent = report(0, 1.0, model="stream_q") | {
+        "metrics": {"return": 500.0, "steps": 1e5, "other": 1.0},
+        "baselines": {},
+    }
+    write_results(tmp_path / "cartpole.yaml", [agent])
+    ours = yaml.safe_load((tmp_path / "cartpole.yaml").read_text())["ours"]
+    assert list(ours["metrics"]) == ["return", "steps"] and ours["metrics"]["return"]["mean"] == 500.0
+
+
+def test_results_of_a_model_without_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nph"):
+        write_results(tmp_path / "taxi.yaml", [report(0, 1.0, model="nph")])
