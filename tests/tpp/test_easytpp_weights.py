@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eventflow.errors import InputError
-from eventflow.tpp import IFTPP, NHP, RMTPP, load_easytpp
+from eventflow.tpp import ANHN, IFTPP, NHP, RMTPP, S2P2, AttNHP, load_easytpp
 
 
 def nhp_weights(hidden: int = 4, marks: int = 3) -> dict[str, Tensor]:
@@ -40,10 +40,13 @@ def test_every_weight_finds_its_place(tmp_path: Path) -> None:
         (NHP(3, hidden_size=4, bos=False, time_scale=2.0), "bos=False and time_scale=1"),
         (RMTPP(3), 'compat="easytpp"'),
         (RMTPP(3, compat="easytpp"), "have no 'layer_temporal_emb.weight' for this RMTPP"),
-        (IFTPP(3), "no counterpart"),
+        (AttNHP(3), 'compat="easytpp" and time_scale=1'),
+        (S2P2(3, time_scale=2.0), "make it with time_scale=1"),
+        (IFTPP(3), "no counterpart .*share of the marks"),
+        (ANHN(3), "no counterpart .*cannot be made"),
         (NHP(3, hidden_size=5, bos=False), "another size"),
     ],
-    ids=["bos", "scaled", "paper", "other model", "none", "size"],
+    ids=["bos", "scaled", "paper", "other model", "attention", "scaled s2p2", "iftpp", "anhn", "size"],
 )
 def test_a_model_they_do_not_fit_is_refused_whole(model: torch.nn.Module, message: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}

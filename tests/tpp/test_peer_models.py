@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from eventflow.events import Events, Schema, pad
-from eventflow.tpp import ANHN, ODETPP, AttNHP, FullyNN
+from eventflow.tpp import ANHN, ODETPP, AttNHP, FullyNN, load_easytpp
 
 pytestmark = pytest.mark.peer
 SIZES = {"hidden_size": 8, "time_emb_size": 4, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0, "use_ln": False,
@@ -48,26 +48,10 @@ def compare(ours: Any, peer: Any, atol: float = 2e-5) -> None:
     torch.testing.assert_close(seen, -loss, rtol=0, atol=atol)  # they add 1.2e-7 to every intensity
 
 
-def raw(positive: torch.Tensor) -> torch.Tensor:
-    """What softplus makes ``positive`` of."""
-    return positive + torch.log(-torch.expm1(-positive))
-
-
 def test_attnhp() -> None:
     peer = theirs("torch_attnhp", "AttNHP", loss_integral_num_sample_per_step=10)
     ours = AttNHP(3, hidden_size=8, time_size=4, compat="easytpp").double()
-    with torch.no_grad():
-        ours.embedding.weight.copy_(peer.layer_type_emb.weight[:3])
-        for head, tower in enumerate(peer.heads):
-            for layer, part in enumerate(tower):
-                for k, linear in enumerate(part.self_attn.linears):
-                    columns = slice(8 * k, 8 * k + 8)
-                    weight = torch.cat([linear.weight[:, 8:], linear.weight[:, :8]], 1)  # ours: time comes first
-                    ours.weight[layer, head, :, columns] = weight.t()
-                    ours.bias[layer, head, columns] = linear.bias
-        ours.head.weight.copy_(peer.inten_linear.weight)
-        ours.head.bias.copy_(peer.inten_linear.bias)
-        ours.head.log_scale.copy_(-peer.softplus.log_beta)
+    load_easytpp(ours, peer.state_dict())
     compare(ours, peer)
 
 
@@ -75,22 +59,11 @@ def test_fullynn() -> None:
     specs = {"num_mlp_layers": 3, "proper_marked_intensities": True}
     peer = theirs("torch_fullynn", "FullyNN", num_layers=1, rnn_type="LSTM", model_specs=specs)
     peer.layer_rnn.flatten_parameters()
-    ours = FullyNN(3, hidden_size=8, embedding_size=8, compat="easytpp").double()
-    net = peer.layer_intensity
     with torch.no_grad():
-        for weight in net.parameters():
-            weight.mul_(0.3).clamp_min_(torch.finfo(torch.float32).eps)
-        ours.embedding.weight.copy_(peer.layer_type_emb.weight[:3])
-        ours.cell.load_state_dict(peer.layer_rnn.state_dict())
-        first = net.layer_dense_2.weight  # columns: the history's state, then the linear embedding of time
-        ours.history.weight.copy_(first[:, :8])
-        ours.history.bias.copy_(net.layer_dense_2.bias + first[:, 8:] @ net.layer_dense_1.bias)
-        ours.time.copy_(raw(first[:, 8:] @ net.layer_dense_1.weight).t())
-        for weight, shift, linear in zip(ours.rise, ours.shift, net.module_list, strict=True):
-            weight.copy_(raw(linear.weight).t())
-            shift.copy_(linear.bias)
-        ours.out.copy_(raw(net.layer_dense_3[0].weight).t())
-        ours.level.copy_(net.layer_dense_3[0].bias)
+        for weight in peer.layer_intensity.parameters():  # some fall below 0: they are clamped at each call
+            weight.mul_(0.3)
+    ours = FullyNN(3, hidden_size=8, embedding_size=8, compat="easytpp").double()
+    load_easytpp(ours, peer.state_dict())
     compare(ours, peer, 2e-3)  # a saturated hazard: intensities near 1e-3, to which they add
 
 
@@ -98,11 +71,7 @@ def test_odetpp() -> None:
     specs = {"ode_num_sample_per_step": 2, "time_factor": 100}
     peer = theirs("torch_ode_tpp", "ODETPP", num_layers=1, model_specs=specs)
     ours = ODETPP(3, hidden_size=8, compat="easytpp").double()
-    with torch.no_grad():
-        ours.embedding.weight.copy_(peer.layer_type_emb.weight[:3])
-        ours.inner.load_state_dict(peer.event_model.linears[0].state_dict())
-        ours.head.weight.copy_(peer.layer_intensity[0].weight)
-        ours.head.bias.copy_(peer.layer_intensity[0].bias)
+    load_easytpp(ours, peer.state_dict())
     compare(ours, peer)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eventflow.events import Events, Schema, pad
-from eventflow.tpp import S2P2
+from eventflow.tpp import S2P2, load_easytpp
 
 pytestmark = pytest.mark.peer
 
@@ -49,31 +49,6 @@ def peers(hidden: int, states: int, layers: int, specs: dict[str, Any]) -> tuple
     return theirs, S2P2(3, relative_time=specs["relative_time"], dropout=0.0, variant=variant, **size).double()
 
 
-def pair(value: torch.Tensor, axis: int) -> torch.Tensor:
-    return torch.cat([value.real, value.imag], axis)
-
-
-def copy(ours: S2P2, theirs: Any) -> None:
-    ours.embedding.weight.copy_(theirs.layers_mark_emb.weight[:3])
-    for mine, his in zip(ours._layers(), theirs.layers, strict=True):
-        mine.log_rate.copy_(his.Lambda_P_log_neg_real)
-        mine.frequency.copy_(his.Lambda_P_imag)
-        mine.start.copy_(pair(his.initial_state_P, 0))
-        mine.weight_event.copy_(pair(his.E_tilde_PH, 0))
-        mine.weight_out.copy_(pair(his.C_tilde_HP, 1))
-        mine.norm.load_state_dict(his.norm.state_dict())
-        if mine.weight_in is not None and mine.skip is not None:
-            mine.weight_in.copy_(pair(his.B_tilde_PH, 0))
-            mine.skip.copy_(his.D_HH)
-        if mine.pace_bias is not None:
-            mine.pace_bias.copy_(his.delta_net.bias)
-        if mine.pace_weight is not None:
-            mine.pace_weight.copy_(his.delta_net.weight)
-    ours.head.weight.copy_(theirs.intensity_net.intensity_net.weight)
-    ours.head.bias.copy_(theirs.intensity_net.intensity_net.bias)
-    ours.head.log_scale.copy_(-theirs.intensity_net.softplus.log_beta)
-
-
 @pytest.mark.parametrize("relative_time", [True, False])
 @pytest.mark.parametrize(("hidden", "states"), [(16, 16), (6, 5)])
 def test_s2p2_compat_likelihood_is_easytpps(hidden: int, states: int, relative_time: bool) -> None:
@@ -82,7 +57,7 @@ def test_s2p2_compat_likelihood_is_easytpps(hidden: int, states: int, relative_t
         for name, parameter in theirs.named_parameters():
             if not name.endswith("log_step_size_P"):  # a constant: steps of 1
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        copy(ours, theirs)
+    load_easytpp(ours, theirs.state_dict())
     rng = np.random.default_rng(0)
     parts = [{"t": np.cumsum(rng.exponential(1.0, n)), "mark": rng.integers(0, 3, n)} for n in (6, 9, 2)]
     events = Events.from_sequences(parts, schema=Schema(num_marks=3))
@@ -100,12 +75,9 @@ def test_one_forward_layer_above_another_differs_where_easytpp_reads_the_last_ev
     """EasyTPP's forward variant multiplies D, just after an event, with the input of the event before (card.md)."""
     theirs, ours = peers(16, 16, 2, {"int_forward_variant": True, "relative_time": False})
     with torch.no_grad():
-        copy(ours, theirs)
         for layer in theirs.layers[1:]:
             layer.D_HH.zero_()
-        for layer in ours._layers()[1:]:
-            assert layer.skip is not None
-            layer.skip.zero_()
+    load_easytpp(ours, theirs.state_dict())
     events = Events.from_sequences([{"t": [0.0, 0.7, 1.1, 3.0], "mark": [0, 2, 1, 1]}], schema=Schema(num_marks=3))
     batch = pad(events, dtype=torch.float64)
     loss, _ = theirs.loglike_loss((batch.t, batch.dt, batch.mark, batch.mask, None))
