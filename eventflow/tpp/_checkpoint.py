@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +10,8 @@ import torch
 from eventflow.errors import InputError
 from eventflow.events import Schema
 from eventflow.nn._recorded import rebuild
+from eventflow.nn._saved import FORMAT, KEY, PREFIX, read_checkpoint
 from eventflow.tpp._process import PointProcess
-
-#: The key in a checkpoint, and the version of what lies under it.
-KEY, FORMAT = "eventflow", 1
-#: Where a LightningModule keeps the model.
-PREFIX = "model."
 
 
 class LoadedModel(NamedTuple):
@@ -53,7 +47,7 @@ def load_model(path: str | Path) -> LoadedModel:
     Raises:
         InputError: no such file, not a checkpoint, one of another program, or weights that do not fit the model.
     """
-    entry, weights = _read(Path(path))
+    entry, weights = read_checkpoint(Path(path))
     model = rebuild(entry, PointProcess)
     own = {name[len(PREFIX) :]: value for name, value in weights.items() if name.startswith(PREFIX)}
     try:
@@ -62,19 +56,3 @@ def load_model(path: str | Path) -> LoadedModel:
         raise InputError(f"{path}: the weights do not fit {entry['class_path']}: {error}") from error
     start = entry.get("start")
     return LoadedModel(model.eval(), Schema.from_dict(entry["schema"]), None if start is None else float(start))
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint. Write one with: eventflow fit --data ... --model ...")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a checkpoint, or is truncated ({first})") from error
-    if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
-        raise InputError(f"{path}: a torch file, but not one of eventflow's: it has no {KEY!r} entry")
-    entry = content[KEY]
-    if entry.get("format") != FORMAT:
-        raise InputError(f"{path}: checkpoint format {entry.get('format')!r}; this version reads {FORMAT}")
-    return entry, content["state_dict"]

@@ -54,6 +54,10 @@ from eventflow.vision._simulator import simulate_chunks as simulate_chunks
 from eventflow.vision._submission import write_dsec_submission as write_dsec_submission
 
 if TYPE_CHECKING:
+    from eventflow.vision._flow_checkpoint import LoadedFlow as LoadedFlow
+    from eventflow.vision._flow_checkpoint import flow_entry as flow_entry
+    from eventflow.vision._flow_checkpoint import load_flow as load_flow
+    from eventflow.vision._flow_checkpoint import save_flow as save_flow
     from eventflow.vision._flow_metrics import FlowErrors as FlowErrors
     from eventflow.vision._flow_metrics import angular_error as angular_error
     from eventflow.vision._flow_metrics import epe as epe
@@ -67,21 +71,24 @@ if TYPE_CHECKING:
     from eventflow.vision.models._spike_flownet import EfficientSpikeFlowNet as EfficientSpikeFlowNet
 
 __all__ = [
-    "Camera", "CenterCrop", "Chunk", "Compose", "Denoise", "DropEvent", "DsecSequence", "EVFlowNet", "EVFlowNetState",
-    "EfficientSpikeFlowNet", "EventCount", "EventFrame", "FlowErrors", "FlowItem", "FlowNetwork", "LSTMFlowNet",
-    "LSTMState", "Look", "Motion", "Plane", "RandomCrop", "RandomFlipLR", "RandomFlipPolarity", "RandomFlipUD",
-    "RandomTimeReversal", "Recipe", "RefractoryPeriod", "Representation", "Sample", "Scene", "SpatialJitter",
-    "SpikeTensor", "State", "TimeJitter", "TimeSurface", "TimestampImage", "UNetState", "UniformNoise", "VoxelGrid",
-    "angular_error", "data_render", "data_simulate_flow", "decode_flow", "encode_flow", "epe", "load_sequences", "npe",
-    "random_scene", "read_flow_png", "simulate", "simulate_chunks", "write_dataset", "write_dsec_submission",
-    "write_flow_png", "write_recording",
+    "Camera", "CenterCrop", "Chunk", "Compose", "Denoise", "DropEvent", "DsecSequence", "EVFlowNet",
+    "EVFlowNetState", "EfficientSpikeFlowNet", "EventCount", "EventFrame", "FlowErrors", "FlowItem", "FlowNetwork",
+    "LSTMFlowNet", "LSTMState", "LoadedFlow", "Look", "Motion", "Plane", "RandomCrop", "RandomFlipLR",
+    "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "Recipe", "RefractoryPeriod", "Representation",
+    "Sample", "Scene", "SpatialJitter", "SpikeTensor", "State", "TimeJitter", "TimeSurface", "TimestampImage",
+    "UNetState", "UniformNoise", "VoxelGrid", "angular_error", "data_render", "data_simulate_flow", "decode_flow",
+    "encode_flow", "epe", "flow_entry", "load_flow", "load_sequences", "npe", "random_scene", "read_flow_png",
+    "save_flow", "simulate", "simulate_chunks", "write_dataset", "write_dsec_submission", "write_flow_png",
+    "write_recording",
 ]  # fmt: skip
 
 _HOME = {
     "EVFlowNet": "models._ev_flownet", "EVFlowNetState": "models._ev_flownet",
-    "EfficientSpikeFlowNet": "models._spike_flownet", "FlowErrors": "_flow_metrics", "FlowNetwork": "models._network",
-    "LSTMFlowNet": "models._lstm_flownet", "LSTMState": "models._layers", "UNetState": "models._network",
-    "angular_error": "_flow_metrics", "epe": "_flow_metrics", "npe": "_flow_metrics",
+    "EfficientSpikeFlowNet": "models._spike_flownet", "FlowErrors": "_flow_metrics",
+    "FlowNetwork": "models._network", "LSTMFlowNet": "models._lstm_flownet", "LSTMState": "models._layers",
+    "LoadedFlow": "_flow_checkpoint", "UNetState": "models._network", "angular_error": "_flow_metrics",
+    "epe": "_flow_metrics", "flow_entry": "_flow_checkpoint", "load_flow": "_flow_checkpoint",
+    "npe": "_flow_metrics", "save_flow": "_flow_checkpoint",
 }  # fmt: skip
 
 
