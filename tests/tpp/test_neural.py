@@ -79,6 +79,16 @@ def test_the_clock_of_rmtpp_compat_is_a_cell() -> None:
     check_cell(process.cell)
 
 
+def test_easytpp_integrates_nothing_of_iftpp() -> None:
+    """Its number is the density of events 2..N in closed form; ties are asked for at 1e-5, in the data's unit."""
+    process = wild(IFTPP(2, hidden_size=4, embedding_size=3, components=3, time_scale=0.5)).double()
+    tied, apart = (Events.of([0.3, 0.9, 0.9 + gap], mark=[0, 1, 1], span=(0.0, 2.0), schema=Schema(num_marks=2))
+                   for gap in (0.0, 1e-5))  # fmt: skip
+    exact = process.event_log_prob(pad(apart, dtype=torch.float64))[:, 1:].sum(1)
+    for events in (tied, apart):
+        torch.testing.assert_close(process.log_prob(events, compat="easytpp"), exact)
+
+
 def test_rmtpp_saturates_instead_of_overflowing() -> None:
     process = wild(RMTPP(2, hidden_size=4)).double()
     assert isinstance(process, RMTPP) and isinstance(process.head, Gompertz)
