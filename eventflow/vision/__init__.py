@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from eventflow.vision._flow_metrics import angular_error as angular_error
     from eventflow.vision._flow_metrics import epe as epe
     from eventflow.vision._flow_metrics import npe as npe
+    from eventflow.vision.models._compact_flownet import CompactFlowNet as CompactFlowNet
+    from eventflow.vision.models._compact_flownet import CompactState as CompactState
     from eventflow.vision.models._ev_flownet import EVFlowNet as EVFlowNet
     from eventflow.vision.models._ev_flownet import EVFlowNetState as EVFlowNetState
     from eventflow.vision.models._layers import LSTMState as LSTMState
@@ -71,18 +73,19 @@ if TYPE_CHECKING:
     from eventflow.vision.models._spike_flownet import EfficientSpikeFlowNet as EfficientSpikeFlowNet
 
 __all__ = [
-    "Camera", "CenterCrop", "Chunk", "Compose", "Denoise", "DropEvent", "DsecSequence", "EVFlowNet",
-    "EVFlowNetState", "EfficientSpikeFlowNet", "EventCount", "EventFrame", "FlowErrors", "FlowItem", "FlowNetwork",
-    "LSTMFlowNet", "LSTMState", "LoadedFlow", "Look", "Motion", "Plane", "RandomCrop", "RandomFlipLR",
-    "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "Recipe", "RefractoryPeriod", "Representation",
-    "Sample", "Scene", "SpatialJitter", "SpikeTensor", "State", "TimeJitter", "TimeSurface", "TimestampImage",
-    "UNetState", "UniformNoise", "VoxelGrid", "angular_error", "data_render", "data_simulate_flow", "decode_flow",
-    "encode_flow", "epe", "flow_entry", "load_flow", "load_sequences", "npe", "random_scene", "read_flow_png",
-    "save_flow", "simulate", "simulate_chunks", "write_dataset", "write_dsec_submission", "write_flow_png",
-    "write_recording",
+    "Camera", "CenterCrop", "Chunk", "CompactFlowNet", "CompactState", "Compose", "Denoise", "DropEvent",
+    "DsecSequence", "EVFlowNet", "EVFlowNetState", "EfficientSpikeFlowNet", "EventCount", "EventFrame",
+    "FlowErrors", "FlowItem", "FlowNetwork", "LSTMFlowNet", "LSTMState", "LoadedFlow", "Look", "Motion", "Plane",
+    "RandomCrop", "RandomFlipLR", "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "Recipe",
+    "RefractoryPeriod", "Representation", "Sample", "Scene", "SpatialJitter", "SpikeTensor", "State", "TimeJitter",
+    "TimeSurface", "TimestampImage", "UNetState", "UniformNoise", "VoxelGrid", "angular_error", "data_render",
+    "data_simulate_flow", "decode_flow", "encode_flow", "epe", "flow_entry", "load_flow", "load_sequences", "npe",
+    "random_scene", "read_flow_png", "save_flow", "simulate", "simulate_chunks", "write_dataset",
+    "write_dsec_submission", "write_flow_png", "write_recording",
 ]  # fmt: skip
 
 _HOME = {
+    "CompactFlowNet": "models._compact_flownet", "CompactState": "models._compact_flownet",
     "EVFlowNet": "models._ev_flownet", "EVFlowNetState": "models._ev_flownet",
     "EfficientSpikeFlowNet": "models._spike_flownet", "FlowErrors": "_flow_metrics",
     "FlowNetwork": "models._network", "LSTMFlowNet": "models._lstm_flownet", "LSTMState": "models._layers",

@@ -19,6 +19,7 @@ from eventflow.events import Events, Schema
 from eventflow.nn import map_state, state_leaves
 from eventflow.nn._recorded import rebuild
 from eventflow.vision import (
+    CompactFlowNet,
     EfficientSpikeFlowNet,
     EventCount,
     EVFlowNet,
@@ -31,13 +32,15 @@ from eventflow.vision import (
 )
 from eventflow.vision.models._layers import LSTMLayer, LSTMState, Neurons
 
-H, W = 8, 12
+H, W = 8, 16
 SMALL = {
     "ev": lambda: EVFlowNet(3, 2, residual_blocks=1, bins=3),
     "lstm": lambda: LSTMFlowNet(3, 2, residual_blocks=1),
     "lstm-plain": lambda: LSTMFlowNet(3, 2, residual_blocks=0),
     "spike": lambda: EfficientSpikeFlowNet(3, 2, threshold=0.3),
     "spike-res": lambda: EfficientSpikeFlowNet(3, 2, residual_blocks=1, threshold=0.3),
+    "compact": lambda: CompactFlowNet(3, 3),
+    "compact-one": lambda: CompactFlowNet(3, 2),
 }
 every_network = pytest.mark.parametrize("name", SMALL)
 
@@ -149,13 +152,14 @@ def test_flows_at_every_scale_and_the_last_is_read_from_the_state(name: str) -> 
     network, x = small(name), counts(2, 3)
     with torch.no_grad():
         state = network.init(2, H, W)
-        if name != "ev":  # nothing was seen: no flow (a memoryless network sees an empty window)
+        if name not in ("ev", "compact", "compact-one"):  # nothing was seen: no flow; those three may have a constant
             assert not network.read(state).any()
         for counts_now in x.unbind(1):
             updated = network.update(state, counts_now)
             flows, state = network.step_scales(state, counts_now)
             assert_same_state(updated, state)
-    assert [tuple(flow.shape) for flow in flows] == [(2, 2, H // 2, W // 2), (2, 2, H, W)]
+    scales = {"compact": (8, 4, 1), "compact-one": (4, 1)}.get(name, (2, 1))
+    assert [tuple(flow.shape) for flow in flows] == [(2, 2, H // k, W // k) for k in scales]
     assert all(flow.abs().max() > 0 for flow in flows)
     torch.testing.assert_close(network.read(state), flows[-1], rtol=0, atol=0)
 
@@ -348,9 +352,12 @@ def test_flipped_events_are_flipped_counts_and_flow(flip: object, axis: int, sig
         (lambda: EfficientSpikeFlowNet(2, residual_blocks=-1), r"residual_blocks=-1; expected a whole number of 0"),
         (lambda: EfficientSpikeFlowNet(2, threshold=0.0), r"threshold=0.0; expected 0.01 or more"),
         (lambda: LSTMFlowNet(2, 3).init(1, 8, 12), r"images of 8x12; expected multiples of 8 .*CenterCrop\(\(8, 8\)\)"),
+        (lambda: CompactFlowNet(2, 1), r"CompactFlowNet: depth=1; expected a whole number of 2 or more"),
+        (lambda: CompactFlowNet(2, kernel=4), r"CompactFlowNet: kernel=4; expected an odd number"),
+        (lambda: small("compact").update(small("compact").init(1, H, W), counts(2, 1)[:, 0]), r"\(1, 2, 8, 16\)"),
         (
             lambda: small("ev")(counts(1, 2).flatten(1, 2)),
-            r"EVFlowNet: window is \(1, 4, 8, 12\); expected .*=6, H, W\)",
+            r"EVFlowNet: window is \(1, 4, 8, 16\); expected .*=6, H, W\)",
         ),
         (lambda: small("ev")(counts(1, 3).flatten(1, 2)[..., :6]), r"EVFlowNet: images of 8x6"),
         (lambda: small("ev").scan(torch.zeros(1, 2, 3, H, W)), r"EVFlowNet.scan: x is .*channels=2"),
@@ -359,7 +366,7 @@ def test_flipped_events_are_flipped_counts_and_flow(flip: object, axis: int, sig
             lambda: small("spike").step(small("spike").init(2, H, W), counts(1, 1)[:, 0]),
             r"the state is for .*\(2, 2, 8",
         ),
-        (lambda: small("ev").update(small("ev").init(1, H, W), counts(1, 1)[:, 0, :, :4]), r"x is \(1, 2, 4, 12\)"),
+        (lambda: small("ev").update(small("ev").init(1, H, W), counts(1, 1)[:, 0, :, :4]), r"x is \(1, 2, 4, 16\)"),
     ],
 )
 def test_what_does_not_fit_is_told(make: object, message: str) -> None:

@@ -105,7 +105,6 @@ class FlowNetwork(Recorded, nn.Module, Generic[S]):
 
     channels: int
     depth: int
-    unet: UNet
 
     def init(self, batch: int, height: int, width: int) -> S:
         """The state of ``batch`` recordings before anything was seen.
@@ -168,9 +167,9 @@ class FlowNetwork(Recorded, nn.Module, Generic[S]):
                 f"Write: CenterCrop({near}), or pad with zeros"
             )
 
-    def check_input(self, x: Tensor, like: Tensor) -> None:
-        """Raise :class:`InputError` if ``x`` is no (B, channels, H, W) of the B, H, W of a state's ``like``."""
-        expected = (like.shape[0], self.channels, *like.shape[-2:])
+    def check_input(self, x: Tensor, like: Tensor, *, scale: int = 1) -> None:
+        """Raise :class:`InputError` if ``x`` is no (B, channels, H, W) of the B, scale H, scale W of ``like``."""
+        expected = (like.shape[0], self.channels, like.shape[-2] * scale, like.shape[-1] * scale)
         if x.shape != expected:
             raise InputError(
                 f"{type(self).__name__}: x is {tuple(x.shape)}; the state is for (B, channels, H, W)={expected}"
@@ -186,6 +185,8 @@ def check_sizes(owner: str, **sizes: tuple[int, int]) -> None:
 
 class RecurrentFlowNetwork(FlowNetwork[UNetState]):
     """A flow network whose memory is in its layers, and whose last decoder's state holds its last output."""
+
+    unet: UNet
 
     def init(self, batch: int, height: int, width: int) -> UNetState:
         """Zeros."""
