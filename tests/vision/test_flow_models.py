@@ -150,6 +150,7 @@ def test_a_stream_gives_the_numbers_of_a_batch(name: str) -> None:
 @every_network
 def test_flows_at_every_scale_and_the_last_is_read_from_the_state(name: str) -> None:
     network, x = small(name), counts(2, 3)
+    flows: tuple[Tensor, ...] = ()
     with torch.no_grad():
         state = network.init(2, H, W)
         if name not in ("ev", "compact", "compact-one"):  # nothing was seen: no flow; those three may have a constant

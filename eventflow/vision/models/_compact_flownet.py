@@ -143,7 +143,7 @@ class CompactFlowNet(FlowNetwork[CompactState]):
         return self.scales(state)[-1]
 
     def scales(self, state: CompactState) -> tuple[Tensor, ...]:
-        """The flow at every level, coarse to fine (B, 2, H / 2^k, W / 2^k), and at full size; in pixels of the image."""
+        """The flow at every level, coarse to fine (B, 2, H / 2^k, W / 2^k), and at full size; in its pixels."""
         *finer, y = state.memories
         flows = [self._flow(0, y)]
         for i, h in enumerate(reversed(finer)):
