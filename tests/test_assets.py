@@ -13,7 +13,8 @@ import yaml
 import eventflow.tpp
 import eventflow.train
 from eventflow._assets import ROOT
-from eventflow.bench._results import kind_of
+from eventflow.bench._learn_results import card_with_table
+from eventflow.bench._results import entries, kind_of
 from eventflow.errors import InputError
 from eventflow.io import Card, card, list_datasets
 from eventflow.train._keys import import_class
@@ -173,12 +174,23 @@ def test_results_say_where_they_come_from(path: Path) -> None:
     assert path.stem in DATASETS or task == "StreamTask"  # any environment of gymnasium
     for row in content.get("theirs", []):
         assert {"model", "source"} < set(row) <= {"model", "source", *kind.metrics}
-    if "ours" in content:
-        ours = content["ours"]
-        assert set(ours) == {"metrics", "seeds", "commit", "date", "machine", "config"} and "baselines" in content
+    keys = {"metrics", "seeds", "commit", "date", "machine", "config"}
+    agent = task == "StreamTask"
+    for ours in entries(content):
+        assert set(ours) == keys | ({"variant", "by_seed"} if agent else set())
+        assert agent or "baselines" in content
         assert set(kind.metrics) <= set(ours["metrics"]) <= {*kind.metrics, *kind.more}
         assert len(set(ours["seeds"])) == len(ours["seeds"])
         assert "+" not in ours["commit"], "made from files that no commit holds"
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_table_of_an_agent_s_card_is_that_of_its_results(name: str) -> None:
+    home = ROOT / "models" / name
+    text = (home / "card.md").read_text(encoding="utf-8")
+    assert card_with_table(text, home) == text
+    for path in (home / "results").glob("*.yaml"):
+        assert (home / f"{path.stem}.png").is_file()
 
 
 def test_they_hold_no_code() -> None:

@@ -72,6 +72,31 @@ def learning_curve(
     return figure
 
 
+def bands(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, ylabel: str) -> Any:
+    """The mean over seeds as a line, one standard deviation about it as a band; name -> (x (n,), y (seeds, n)).
+
+    Where a seed has no number (nan) the others count; one seed has no band.
+    """
+    if not curves:
+        raise InputError("bands: no curve given")
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for i, (name, (x, ys)) in enumerate(curves.items()):
+            at, values = np.asarray(x, np.float64), np.asarray(ys, np.float64)
+            known = np.isfinite(values).sum(0)
+            at, values = at[known > 0], values[:, known > 0]
+            mean = np.nanmean(values, 0)
+            axes.plot(at, mean, color=SERIES[i % 6], ls=DASHES[i % 6], label=name)
+            if len(values) > 1:
+                spread = np.sqrt(np.nansum((values - mean) ** 2, 0) / np.maximum(known[known > 0] - 1, 1))
+                axes.fill_between(at, mean - spread, mean + spread, color=SERIES[i % 6], alpha=0.18, lw=0)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.margins(x=0)
+        axes.legend(loc="best")
+    return figure
+
+
 def intensity_over_time(
     t: ArrayLike, curves: Mapping[str, ArrayLike], *, events: tuple[ArrayLike, ArrayLike], names: Sequence[str],
     unit: str = "",

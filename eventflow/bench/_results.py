@@ -83,7 +83,9 @@ def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
     if len({r["seed"] for r in reports}) < len(reports):
         raise InputError(f"seeds {[r['seed'] for r in reports]}: expected a run for each seed")
     content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    first, (_, kind) = reports[0], kind_of(reports[0]["model"])
+    first, (task, kind) = reports[0], kind_of(reports[0]["model"])
+    if task == "StreamTask":
+        raise InputError(f"results of agents: eventflow bench learn --model {first['model']} --env ... --publish")
     names = [*kind.metrics, *(name for name in kind.more if all(name in r["metrics"] for r in reports))]
     content["ours"] = {
         "metrics": {name: _spread([r["metrics"][name] for r in reports]) for name in names},
@@ -117,10 +119,16 @@ def _table(heads: Mapping[str, str], found: Mapping[str, list[tuple[str, dict[st
     for data, models in found.items():
         judged = [content for _, content in models if "ours" in content]
         if judged:
-            lines += _baseline_lines(heads, data, judged[0]["baselines"])
+            lines += _baseline_lines(heads, data, judged[0].get("baselines", {}))
         for model, content in models:
             lines += _model_lines(heads, data, model, content)
     return "\n".join(lines)
+
+
+def entries(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a results file says of ours: one entry, or one for each variant of an agent."""
+    ours = content.get("ours", [])
+    return ours if isinstance(ours, list) else [ours]
 
 
 def readme_with_table(text: str) -> str:
@@ -133,11 +141,11 @@ def readme_with_table(text: str) -> str:
 
 
 def _model_lines(heads: Mapping[str, str], data: str, model: str, content: Mapping[str, Any]) -> Iterable[str]:
-    if "ours" in content:
-        ours = content["ours"]
+    for ours in entries(content):
         cells = [_plus_minus(ours["metrics"][name]) for name in heads]
         note = f"ours, {len(ours['seeds'])} seeds, {ours['commit']}"
-        yield _line([data, f"**{model}**", *cells, note])
+        variant = f", {ours['variant']}" if "variant" in ours else ""
+        yield _line([data, f"**{model}**{variant}", *cells, note])
     for row in content.get("theirs", []):
         cells = [f"{row[name]:.3f}" if name in row else "" for name in heads]
         yield _line([data, row["model"], *cells, row["source"]])

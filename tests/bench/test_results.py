@@ -66,14 +66,9 @@ def test_only_the_table_of_a_readme_changes() -> None:
         readme_with_table("nothing here")
 
 
-def test_each_kind_of_model_has_its_table(tmp_path: Path) -> None:
-    agent = report(0, 1.0, model="stream_q") | {
-        "metrics": {"return": 500.0, "steps": 1e5, "other": 1.0},
-        "baselines": {},
-    }
-    write_results(tmp_path / "cartpole.yaml", [agent])
-    ours = yaml.safe_load((tmp_path / "cartpole.yaml").read_text())["ours"]
-    assert list(ours["metrics"]) == ["return", "steps"] and ours["metrics"]["return"]["mean"] == 500.0
+def test_agents_have_a_command_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="eventflow bench learn --model stream_q"):
+        write_results(tmp_path / "cartpole.yaml", [report(0, 1.0, model="stream_q")])
 
 
 def test_results_of_a_model_without_a_folder(tmp_path: Path) -> None:

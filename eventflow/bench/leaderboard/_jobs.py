@@ -204,4 +204,13 @@ def run_baselines(job: Job) -> None:
     write_json(baselines_file(Path(job["out"]), job["data"]), content)
 
 
-_KINDS: dict[str, Callable[[Job], None]] = {"cell": run_cell, "trial": run_trial, "baselines": run_baselines}
+def run_learning(job: Job) -> None:
+    """One run of ``eventflow bench learn``."""
+    from eventflow.bench._learn_cell import learn
+
+    learn(job)
+
+
+_KINDS: dict[str, Callable[[Job], None]] = {
+    "cell": run_cell, "trial": run_trial, "baselines": run_baselines, "learn": run_learning,
+}  # fmt: skip

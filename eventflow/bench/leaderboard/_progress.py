@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -29,10 +29,18 @@ class Task(NamedTuple):
 
 
 class Progress:
-    """A picture of the tasks under way, renewed each second on a terminal; elsewhere one line for each that ends."""
+    """A picture of the tasks under way, renewed each second on a terminal; elsewhere one line for each that ends.
 
-    def __init__(self, tasks: Sequence[Task], *, what: str) -> None:
-        self.tasks, self.what = list(tasks), what
+    Args:
+        tasks: what is waited for.
+        what: they are, in the plural.
+        columns: head -> text of a task's result file; by default epochs and validation nll of its run folder.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], *, what: str, columns: Mapping[str, Callable[[dict[str, Any]], str]] | None = None
+    ) -> None:
+        self.tasks, self.what, self.columns = list(tasks), what, columns or _EPOCHS
         self.console = Console(file=sys.stderr)
         self.finished: list[Task] = []
         self.started = time.time()
@@ -60,12 +68,13 @@ class Progress:
     def picture(self) -> Group:
         """The head line, and a row for each task that is being run."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for head in ("running", "epoch", "val nll", "best", "minutes"):
+        for head in ("running", *self.columns, "minutes"):
             table.add_column(head, justify="left" if head == "running" else "right")
         for task in self.tasks:
             state = {} if task in self.finished else read_json(task.result)
             if state.get("state") == "running" and state["since"] >= self.started - 1:
-                table.add_row(task.name, *_numbers(Path(state["run"]), time.time() - state["since"]))
+                minutes = f"{(time.time() - state['since']) / 60:.1f}"
+                table.add_row(task.name, *(text(state) for text in self.columns.values()), minutes)
         head = Text(f"{len(self.finished)} of {len(self.tasks)} {self.what} done{self._left()}", style="bold")
         return Group(head, table) if table.row_count else Group(head)
 
@@ -77,12 +86,16 @@ class Progress:
         return f", about {_minutes((time.time() - self.started) / count * rest)} left"
 
 
-def _numbers(run: Path, seconds: float) -> list[str]:
-    """Epochs, last and best validation nll of a run folder; minutes."""
-    nll = [row["val_nll"] for row in epochs(run)]
-    known = [value for value in nll if value is not None]
-    numbers = [f"{known[-1]:.4f}", f"{min(known):.4f}"] if known else ["", ""]
-    return [str(len(nll)), *numbers, f"{seconds / 60:.1f}"]
+def _nll(state: dict[str, Any]) -> list[float]:
+    """Validation nll of the epochs of a run folder."""
+    return [row["val_nll"] for row in epochs(Path(state["run"])) if row["val_nll"] is not None]
+
+
+_EPOCHS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "epoch": lambda state: str(len(epochs(Path(state["run"])))),
+    "val nll": lambda state: "".join(f"{nll:.4f}" for nll in _nll(state)[-1:]),
+    "best": lambda state: "".join(f"{nll:.4f}" for nll in sorted(_nll(state))[:1]),
+}
 
 
 def _minutes(seconds: float) -> str:

@@ -108,5 +108,5 @@ def alone(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"--out {out}: another `eventflow bench tpp` is at work in it. Wait for its end") from None
+            raise InputError(f"--out {out}: another `eventflow bench` is at work in it. Wait for its end") from None
         yield
