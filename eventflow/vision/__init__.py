@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from eventflow.vision.models._ev_flownet import EVFlowNet as EVFlowNet
     from eventflow.vision.models._ev_flownet import EVFlowNetState as EVFlowNetState
     from eventflow.vision.models._layers import LSTMState as LSTMState
+    from eventflow.vision.models._live import live as live
     from eventflow.vision.models._lstm_flownet import LSTMFlowNet as LSTMFlowNet
     from eventflow.vision.models._network import FlowNetwork as FlowNetwork
     from eventflow.vision.models._network import UNetState as UNetState
@@ -79,8 +80,8 @@ __all__ = [
     "RandomCrop", "RandomFlipLR", "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "Recipe",
     "RefractoryPeriod", "Representation", "Sample", "Scene", "SpatialJitter", "SpikeTensor", "State", "TimeJitter",
     "TimeSurface", "TimestampImage", "UNetState", "UniformNoise", "VoxelGrid", "angular_error", "data_render",
-    "data_simulate_flow", "decode_flow", "encode_flow", "epe", "flow_entry", "load_flow", "load_sequences", "npe",
-    "random_scene", "read_flow_png", "save_flow", "simulate", "simulate_chunks", "write_dataset",
+    "data_simulate_flow", "decode_flow", "encode_flow", "epe", "flow_entry", "live", "load_flow", "load_sequences",
+    "npe", "random_scene", "read_flow_png", "save_flow", "simulate", "simulate_chunks", "write_dataset",
     "write_dsec_submission", "write_flow_png", "write_recording",
 ]  # fmt: skip
 
@@ -90,7 +91,7 @@ _HOME = {
     "EfficientSpikeFlowNet": "models._spike_flownet", "FlowErrors": "_flow_metrics",
     "FlowNetwork": "models._network", "LSTMFlowNet": "models._lstm_flownet", "LSTMState": "models._layers",
     "LoadedFlow": "_flow_checkpoint", "UNetState": "models._network", "angular_error": "_flow_metrics",
-    "epe": "_flow_metrics", "flow_entry": "_flow_checkpoint", "load_flow": "_flow_checkpoint",
+    "epe": "_flow_metrics", "live": "models._live", "flow_entry": "_flow_checkpoint", "load_flow": "_flow_checkpoint",
     "npe": "_flow_metrics", "save_flow": "_flow_checkpoint",
 }  # fmt: skip
 

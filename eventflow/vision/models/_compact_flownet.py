@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eventflow.errors import InputError
+from eventflow.vision.models._folded import Folded
 from eventflow.vision.models._network import FlowNetwork, check_sizes
 
 #: Every stride of the stem; the finest level has a quarter of the image's height and width.
@@ -51,6 +52,21 @@ class GatedMemory(nn.Module):
         write, new = gates.chunk(2, 1)
         return torch.lerp(h, 2 * new - 1, write)  # 2 sigmoid(a) - 1 is tanh(a / 2), and several times as fast
 
+    def live(self) -> nn.Module:
+        """For running only."""
+        return _LiveMemory(self)
+
+
+class _LiveMemory(nn.Module):
+    def __init__(self, memory: GatedMemory) -> None:
+        super().__init__()
+        self.input, self.memory = Folded(memory.input, memory.norm), Folded(memory.memory)
+        self.neighbours = Folded(memory.neighbours)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        write, new = self.memory.add_to(self.input(x), self.neighbours(h)).sigmoid_().chunk(2, 1)
+        return torch.lerp(h, new.mul_(2).sub_(1), write)
+
 
 class Refine(nn.Module):
     """A level's memory joined with what the coarser level made of its own, at the finer one's size."""
@@ -69,16 +85,54 @@ class Refine(nn.Module):
         y = torch.relu(self.norm(self.own(h) + enlarge(self.coarser(coarser), 2)))
         return torch.relu(y + self.mix_norm(self.mix(self.neighbours(y))))
 
+    def live(self) -> nn.Module:
+        """For running only."""
+        return _LiveRefine(self)
+
+
+class _LiveRefine(nn.Module):
+    def __init__(self, refine: Refine) -> None:
+        super().__init__()
+        self.own, self.coarser = Folded(refine.own, refine.norm), _scaled(refine.coarser, refine.norm)
+        self.neighbours, self.mix = Folded(refine.neighbours), Folded(refine.mix, refine.mix_norm, relu=True)
+
+    def forward(self, h: Tensor, coarser: Tensor) -> Tensor:
+        y = self.own(h).add_(enlarge(self.coarser(coarser), 2)).relu_()
+        return self.mix.add_to(y, self.neighbours(y))
+
+
+def _scaled(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Folded:
+    """A convolution whose output is added before a batch-norm: with the norm's factor, without its shift."""
+    made = Folded(convolution, norm)
+    made.bias = None
+    return made
+
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
     """(B, C, factor H, factor W), bilinear between pixels' centres: a flipped image gives the flipped one."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def halver(inputs: int, outputs: int, *, kernel: int, stride: int) -> nn.Sequential:
-    """An even kernel of even stride, whose windows lie symmetrically: flipped images keep the same windows."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=(kernel - stride) // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+class Patches(nn.Module):
+    """Convolution, batch-norm, ReLU; an even kernel of even stride, whose windows lie symmetrically in the image.
+
+    So a flipped image has the same windows, flipped; with an odd kernel and stride 2 it has others.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            inputs, outputs, kernel, stride=stride, padding=(kernel - stride) // 2, bias=False
+        )  # fmt: skip
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """relu(BN(W x)): (B, C', H / stride, W / stride)."""
+        return torch.relu(self.norm(self.convolution(x)))
+
+    def live(self) -> nn.Module:
+        """For running only."""
+        return Folded(self.convolution, self.norm, relu=True)
 
 
 class CompactFlowNet(FlowNetwork[CompactState]):
@@ -110,12 +164,12 @@ class CompactFlowNet(FlowNetwork[CompactState]):
         self.sizes = sizes = [width * 2**i for i in range(depth - 1)]
         strides = [(channels, 2 * STRIDE, STRIDE), *((size, 2, 2) for size in sizes)]
         self.encoders = nn.ModuleList(
-            halver(inputs, size, kernel=window, stride=stride)
+            Patches(inputs, size, kernel=window, stride=stride)
             for size, (inputs, window, stride) in zip(sizes, strides, strict=False)
         )
         self.memories = nn.ModuleList(GatedMemory(size, kernel=kernel) for size in sizes)
         self.decoders = nn.ModuleList(Refine(size, 2 * size) for size in reversed(sizes[:-1]))
-        self.heads = nn.ModuleList(nn.Conv2d(size, 2, 3, padding=1, bias=False) for size in reversed(sizes))
+        self.heads = nn.ModuleList(nn.Conv2d(size, 2, 1, bias=False) for size in reversed(sizes))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what 1x1 convolutions are fastest in
 
     def init(self, batch: int, height: int, width: int) -> CompactState:

@@ -1,0 +1,59 @@
+"""A convolution and what follows it, in one pass, for running only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Folded(nn.Module):
+    """A convolution, the batch-norm (in eval) after it folded in.
+
+    ``relu``: applied to what comes out, in the same pass.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, relu: bool = False) -> None:
+        super().__init__()
+        weight, bias = folded(convolution.weight, convolution.bias, norm)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self.groups, self.relu = convolution.groups, relu
+        self.stride, self.padding = list(convolution.stride), [int(p) for p in convolution.padding]
+        self._packed: Tensor | None = None
+        if weight.dtype == torch.float32 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, self.padding, self.stride, [1, 1], self.groups, None
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C', H', W') of (B, C, H, W), channels last."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self._packed is None:
+            y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+            return y.relu_() if self.relu else y
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed, self.bias, self.padding, self.stride, [1, 1], self.groups, "relu" if self.relu else "none",
+            [], "",
+        )  # fmt: skip
+
+    def add_to(self, y: Tensor, x: Tensor) -> Tensor:
+        """y += what ``x`` gives (then relu), in place; returns y."""
+        if self._packed is None:
+            y.add_(F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups))
+            return y.relu_() if self.relu else y
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            y, x, self._packed, self.bias, self.padding, self.stride, [1, 1], self.groups, "add", 1.0,
+            "relu" if self.relu else None, [], "",
+        )  # fmt: skip
+
+
+def folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor | None]:
+    """(weight, bias) of a convolution (outputs first) with a batch-norm's running statistics folded in."""
+    weight = weight.detach().clone()
+    if norm is None:
+        return weight, None if bias is None else bias.detach().clone()
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias.detach() + scale * ((0 if bias is None else bias.detach()) - norm.running_mean)
+    return weight * scale.reshape(-1, 1, 1, 1), shift

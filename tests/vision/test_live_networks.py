@@ -1,0 +1,69 @@
+"""Networks for running only give the numbers of those they were made of, and forget how to train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eventflow.nn import state_leaves
+from eventflow.vision import CompactFlowNet, EfficientSpikeFlowNet, EVFlowNet, FlowNetwork, LSTMFlowNet, live
+
+H, W = 16, 24
+NETWORKS = {
+    "ev": lambda: EVFlowNet(4, 3, residual_blocks=1, bins=3),
+    "lstm": lambda: LSTMFlowNet(4, 3, residual_blocks=1),
+    "spike": lambda: EfficientSpikeFlowNet(4, 3, residual_blocks=1, threshold=0.3),
+    "compact": lambda: CompactFlowNet(5, 3),
+}
+
+
+def trained(name: str, dtype: torch.dtype) -> FlowNetwork:
+    """As if it were: batch-norms with other statistics and weights than at the start."""
+    torch.manual_seed(2)
+    network = NETWORKS[name]()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.3)
+            assert layer.running_mean is not None and layer.running_var is not None
+            layer.running_mean.normal_(std=0.3)
+            layer.running_var.uniform_(0.5, 2)
+    return network.to(dtype).eval()
+
+
+def counts(batch: int, length: int, dtype: torch.dtype) -> Tensor:
+    return torch.poisson(torch.full((batch, length, 2, H, W), 0.8), torch.Generator().manual_seed(1)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_numbers_are_those_of_the_network(name: str, dtype: torch.dtype) -> None:
+    network, x = trained(name, dtype), counts(2, 6, dtype)
+    running = live(network)
+    before = [leaf.clone() for leaf in network.state_dict().values()]
+    with torch.no_grad():
+        want, last = network.scan(x)
+        got, end = running.scan(x)
+        read = running.read(end)
+    tight = {"rtol": 1e-9, "atol": 1e-11} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 2e-5}
+    torch.testing.assert_close(got, want, **tight)
+    for a, b in zip(state_leaves(end), state_leaves(last), strict=True):
+        torch.testing.assert_close(a, b, **tight)
+    torch.testing.assert_close(read, got[:, -1], rtol=0, atol=0)
+    assert want.abs().max() > 0.05 and (want[:, -1] - want[:, 0]).abs().max() > 0.01
+    assert all(torch.equal(a, b) for a, b in zip(before, network.state_dict().values(), strict=True))
+    assert not any(parameter.requires_grad for parameter in running.parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_changes_neither_its_state_nor_its_counts(name: str) -> None:
+    running, x = live(trained(name, torch.float32)), counts(1, 3, torch.float32)
+    with torch.no_grad():
+        _, state = running.scan(x[:, :2])
+        kept, given = [leaf.clone() for leaf in state_leaves(state)], x.clone()
+        first, _ = running.step(state, x[:, 2])
+        held = first.clone()
+        again, _ = running.step(state, x[:, 2])
+    assert torch.equal(first, again) and torch.equal(first, held) and torch.equal(x, given)
+    assert all(torch.equal(a, b) for a, b in zip(kept, state_leaves(state), strict=True))
