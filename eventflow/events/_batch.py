@@ -27,6 +27,7 @@ class PaddedBatch:
         mask: (B, T) bool, True for real events.
         scored: (B, T) bool, True for events with a likelihood of their own (``mask`` less the given first events).
         tail: (B,) silence from the last event (or the span's start) to the span's end.
+        start: (B,) float64, when each span starts in the stream's own time.
     """
 
     t: Tensor
@@ -35,6 +36,7 @@ class PaddedBatch:
     mask: Tensor
     scored: Tensor
     tail: Tensor
+    start: Tensor
 
     @property
     def mark(self) -> Tensor:
@@ -55,7 +57,7 @@ class PaddedBatch:
         return self.mask.shape[0]
 
     def to(self, target: torch.device | str | torch.dtype) -> PaddedBatch:
-        """On another device, or with ``dt`` and ``tail`` in another dtype (``t`` stays float64)."""
+        """On another device, or with ``dt`` and ``tail`` in another dtype (``t`` and ``start`` stay float64)."""
         if isinstance(target, torch.dtype):
             return replace(self, dt=self.dt.to(target), tail=self.tail.to(target))
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -91,13 +93,13 @@ def pad(events: Events, index: Sequence[int] | Array | None = None, *, dtype: to
     tail_from[filled] = chosen.t[chosen.offsets[1:][filled] - 1]
     tail = (chosen.span[:, 1] - tail_from).astype(np.float64)
     scored = mask.copy()
-    if chosen.schema.given_first and width:
-        scored[:, 0] = False
+    if width:
+        scored[chosen.given_first, 0] = False
     dtype = dtype or torch.get_default_dtype()
     marks = {name: torch.from_numpy(_spread(col, mask)) for name, col in chosen.marks.items()}
     return PaddedBatch(
         torch.from_numpy(t), torch.from_numpy(dt).to(dtype), marks, torch.from_numpy(mask), torch.from_numpy(scored),
-        torch.from_numpy(tail).to(dtype),
+        torch.from_numpy(tail).to(dtype), torch.from_numpy(chosen.span[:, 0].astype(np.float64)),
     )  # fmt: skip
 
 

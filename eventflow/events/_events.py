@@ -26,6 +26,8 @@ class Events:
         span: (s, 2) in t's dtype; the half-open [start, end) in which each sequence was watched.
         schema: units and vocabularies.
         keys: (s,) names of the sequences, where they have names.
+        given: (s,) whether each sequence's first event opened its span, where sequences differ in that, as they do
+            where a cut finds some of them under way; None: as ``schema.given_first`` says of all.
 
     Build one with :meth:`of` or :meth:`from_sequences`; the bare constructor checks shapes and dtypes only.
     ``len(events)`` and ``events[i]`` speak of sequences; ``events.num_events`` counts rows.
@@ -37,6 +39,7 @@ class Events:
     span: Array
     schema: Schema = field(default_factory=Schema)
     keys: Array | None = None
+    given: Array | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("t", self.t), ("offsets", self.offsets), ("span", self.span)):
@@ -59,6 +62,10 @@ class Events:
                 raise InputError(f"Events.marks[{name!r}] has {len(column)} rows; t has {n}")
         if self.keys is not None and len(self.keys) != s:
             raise InputError(f"Events.keys has {len(self.keys)} names for {s} sequences")
+        if self.given is not None:
+            object.__setattr__(self, "given", np.asarray(self.given, dtype=bool))
+            if self.given.shape != (s,):
+                raise InputError(f"Events.given has shape {self.given.shape} for {s} sequence{'s' * (s != 1)}")
 
     # -- construction ---------------------------------------------------------------------------------------------
 
@@ -125,14 +132,16 @@ class Events:
             lo, hi = self.offsets[i], self.offsets[i + 1]
             cut = {name: column[lo:hi] for name, column in self.marks.items()}
             keys = None if self.keys is None else self.keys[i : i + 1]
-            return replace(
-                self, t=self.t[lo:hi], marks=cut, offsets=np.array([0, hi - lo]), span=self.span[i : i + 1], keys=keys
-            )
+            schema = self.schema
+            if self.given is not None:
+                schema = replace(schema, given_first=bool(self.given[i]))
+            return Events(self.t[lo:hi], cut, np.array([0, hi - lo]), self.span[i : i + 1], schema, keys)
         chosen = np.arange(len(self))[index]
         rows = rows_of(self.offsets, chosen)
         return replace(
             self._take(rows), offsets=np.concatenate([[0], np.cumsum(self.lengths[chosen])]), span=self.span[chosen],
             keys=None if self.keys is None else self.keys[chosen],
+            given=None if self.given is None else self.given[chosen],
         )  # fmt: skip
 
     @property
@@ -160,9 +169,21 @@ class Events:
         return self.t - previous
 
     @property
+    def given_first(self) -> Array:
+        """(s,) whether the first event of each sequence is given."""
+        return np.full(len(self), self.schema.given_first) if self.given is None else self.given
+
+    @property
+    def scored(self) -> Array:
+        """(n,) True for events with a likelihood of their own: all but the given first ones."""
+        scored = np.ones(self.num_events, dtype=bool)
+        scored[self.offsets[:-1][self.given_first & (self.lengths > 0)]] = False
+        return scored
+
+    @property
     def num_scored(self) -> int:
-        """Events with a likelihood of their own: all, less the given first ones."""
-        return self.num_events - (int((self.lengths > 0).sum()) if self.schema.given_first else 0)
+        """Events with a likelihood of their own."""
+        return self.num_events - int((self.given_first & (self.lengths > 0)).sum())
 
     # -- checking -------------------------------------------------------------------------------------------------
 
@@ -213,16 +234,21 @@ class Events:
         return self._take(order)
 
     def slice(self, start: float, end: float) -> Events:
-        """Events of the half-open [start, end), in absolute time; the spans are cut to it."""
+        """Events of the half-open [start, end), in absolute time; the spans are cut to it.
+
+        A given first event that lies before ``start`` stays behind: the first one here is then scored like any other.
+        """
         if not start <= end:
             raise InputError(f"slice({start}, {end}): expected start <= end")
         keep = (self.t >= start) & (self.t < end)
         counts = np.bincount(self.sequence[keep], minlength=len(self))
         span = np.clip(self.span, np.asarray(start, self.t.dtype), np.asarray(end, self.t.dtype))
+        given, filled = self.given_first.copy(), self.lengths > 0
+        given[filled] &= self.t[self.offsets[:-1][filled]] >= start
+        schema, given = _told(self.schema, given, counts > 0)
         return replace(
             self._take(np.flatnonzero(keep)), offsets=np.concatenate([[0], np.cumsum(counts)]), span=span,
-            keys=self.keys,
-            schema=replace(self.schema, given_first=self.schema.given_first and bool((start <= self.span[:, 0]).all())),
+            keys=self.keys, schema=schema, given=given,
         )  # fmt: skip
 
     def window(self, *, dt: float | None = None, n: int | None = None) -> Iterator[Events]:
@@ -252,16 +278,17 @@ class Events:
     def _between(self, lo: int, hi: int, start: Any, end: Any) -> Events:
         cut = {name: column[lo:hi] for name, column in self.marks.items()}
         span = np.array([[start, end]], dtype=self.t.dtype)
-        schema = replace(self.schema, given_first=self.schema.given_first and lo == 0)
-        return replace(self, t=self.t[lo:hi], marks=cut, offsets=np.array([0, hi - lo]), span=span, schema=schema)
+        schema = replace(self.schema, given_first=bool(self.given_first[0]) and lo == 0)
+        return replace(
+            self, t=self.t[lo:hi], marks=cut, offsets=np.array([0, hi - lo]), span=span, schema=schema, given=None
+        )
 
     def _take(self, rows: Array) -> Events:
         """Rows in a new order or number; the caller replaces offsets and span where the counts change."""
-        offsets = self.offsets if len(rows) == self.num_events else np.array([0, len(rows)])
-        span = self.span if len(rows) == self.num_events else self.span[:1]
-        keys = self.keys if len(rows) == self.num_events else None
         cut = {name: column[rows] for name, column in self.marks.items()}
-        return Events(self.t[rows], cut, offsets, span, self.schema, keys)
+        if len(rows) == self.num_events:
+            return Events(self.t[rows], cut, self.offsets, self.span, self.schema, self.keys, self.given)
+        return Events(self.t[rows], cut, np.array([0, len(rows)]), self.span[:1], self.schema)
 
 
 def merge(first: Events, second: Events) -> Events:
@@ -283,16 +310,21 @@ def merge(first: Events, second: Events) -> Events:
     )
     marks = {name: column[order] for name, column in both.marks.items()}
     offsets = np.concatenate([[0], np.cumsum(first.lengths + second.lengths)])
-    return Events(both.t[order], marks, offsets, span, both.schema, first.keys)
+    given, filled = first.given_first.copy(), np.diff(offsets) > 0
+    given[filled] = both.given_first[both.sequence[order[offsets[:-1][filled]]]]  # as where the earliest event was
+    schema, given = _told(both.schema, given, filled)
+    return Events(both.t[order], marks, offsets, span, schema, first.keys, given)
 
 
 def concatenate(parts: Sequence[Events]) -> Events:
-    """The sequences of all parts, one after another; the schemas must agree."""
+    """The sequences of all parts, one after another; the schemas must agree (but in ``given_first``, which is kept
+    for each sequence)."""
     if not parts:
         raise InputError("concatenate: no events given")
     head = parts[0]
     for i, part in enumerate(parts):
-        if part.schema != head.schema or set(part.marks) != set(head.marks) or part.t.dtype != head.t.dtype:
+        schema = replace(part.schema, given_first=head.schema.given_first)
+        if schema != head.schema or set(part.marks) != set(head.marks) or part.t.dtype != head.t.dtype:
             raise InputError(f"concatenate: part {i} has {part.schema} and {sorted(part.marks)}; part 0 {head.schema}")
     shifts = np.cumsum([0] + [p.num_events for p in parts])
     offsets = np.concatenate([[0]] + [p.offsets[1:] + shift for p, shift in zip(parts, shifts, strict=False)])
@@ -300,9 +332,9 @@ def concatenate(parts: Sequence[Events]) -> Events:
     if all(p.keys is not None for p in parts):
         keys = np.concatenate([p.keys for p in parts if p.keys is not None])
     marks = {name: np.concatenate([p.marks[name] for p in parts]) for name in head.marks}
-    return Events(
-        np.concatenate([p.t for p in parts]), marks, offsets, np.concatenate([p.span for p in parts]), head.schema, keys
-    )
+    schema, given = _told(head.schema, np.concatenate([p.given_first for p in parts]), np.diff(offsets) > 0)
+    t, span = np.concatenate([p.t for p in parts]), np.concatenate([p.span for p in parts])
+    return Events(t, marks, offsets, span, schema, keys, given)
 
 
 def first_to_last(t: Array, offsets: Array) -> Array:
@@ -313,6 +345,14 @@ def first_to_last(t: Array, offsets: Array) -> Array:
     last = t[offsets[1:][filled] - 1]
     span[filled, 1] = last + 1 if t.dtype == np.int64 else np.nextafter(last, np.inf)
     return span
+
+
+def _told(schema: Schema, given: Array, filled: Array) -> tuple[Schema, Array | None]:
+    """The schema and ``Events.given`` that say which sequences' first events are given, as briefly as can be."""
+    said = given[filled]
+    if not len(said):
+        return schema, None
+    return replace(schema, given_first=bool(said.any())), None if said.all() or not said.any() else given
 
 
 def rows_of(offsets: Array, chosen: Array) -> Array:

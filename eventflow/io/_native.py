@@ -1,6 +1,7 @@
 """Our own parquet: one row a sequence, and everything that Events hold, without loss.
 
-Columns ``key`` (where there are keys), ``start``, ``end`` (the span), ``t`` and one list for each mark column; the
+Columns ``key`` (where there are keys), ``start``, ``end`` (the span), ``given`` (where sequences differ in whether
+their first events opened them), ``t`` and one list for each mark column; the
 schema and the dtypes are JSON under the file's metadata key ``eventflow``. Other tools read it as an ordinary table.
 """
 
@@ -21,8 +22,9 @@ from eventflow.io._columns import LogColumns
 from eventflow.io._request import Request
 
 META = b"eventflow"
-VERSION = 1
-_RESERVED = ("key", "start", "end", "t")
+#: 2 has a column ``given``, where sequences differ in whether their first events opened them; 1 has not.
+VERSION = 2
+_RESERVED = ("key", "start", "end", "given", "t")
 
 
 def write(events: Events, path: Path) -> None:
@@ -34,9 +36,10 @@ def write(events: Events, path: Path) -> None:
             raise InputError(f"mark column {name!r} is {column.dtype}; parquet takes numbers, booleans and strings")
     arrays: dict[str, Any] = {} if events.keys is None else {"key": pa.array(events.keys)}
     arrays |= {"start": pa.array(events.span[:, 0]), "end": pa.array(events.span[:, 1])}
+    arrays |= {} if events.given is None else {"given": pa.array(events.given)}
     arrays |= {name: _pack(column, events.offsets) for name, column in {"t": events.t, **events.marks}.items()}
     about = {
-        "version": VERSION,
+        "version": 1 if events.given is None else VERSION,
         "schema": events.schema.to_dict(),
         "marks": {name: [column.dtype.str, list(column.shape[1:])] for name, column in events.marks.items()},
         "keys": None if events.keys is None else events.keys.dtype.str,
@@ -52,8 +55,8 @@ def write(events: Events, path: Path) -> None:
 def read(table: pa.Table, request: Request) -> Events:
     """Events from a table with our metadata."""
     about = json.loads((table.schema.metadata or {})[META])
-    if about["version"] != VERSION:
-        raise request.error(f"written in version {about['version']} of this format; this eventflow reads {VERSION}")
+    if about["version"] not in (1, VERSION):
+        raise request.error(f"written in version {about['version']} of this format; this eventflow reads 1, {VERSION}")
     if request.columns != LogColumns():
         raise request.error("a file of ours says itself what its columns mean; read it without columns=")
     stored = Schema.from_dict(about["schema"])
@@ -73,7 +76,8 @@ def read(table: pa.Table, request: Request) -> Events:
     request.report.rows = len(t)
     request.report.format = "eventflow (parquet)"
     merged = Schema.from_dict({**stored.to_dict(), **schema.to_dict()})
-    return request.finish(Events(t, marks, offsets, span, merged, keys))
+    given = table["given"].to_numpy() if about["version"] > 1 else None
+    return request.finish(Events(t, marks, offsets, span, merged, keys, given))
 
 
 def is_native(schema: pa.Schema) -> bool:

@@ -183,9 +183,7 @@ class _Log:
         self.slot: list[int] = events.sequence[order].tolist()
         marks = events.marks.get("mark")
         self.mark: list[int] = [0] * len(order) if marks is None else marks[order].tolist()
-        first = np.zeros(events.num_events, dtype=bool)
-        first[events.offsets[:-1][events.lengths > 0]] = events.schema.given_first
-        self.given: list[bool] = first[order].tolist()
+        self.given: list[bool] = (~events.scored)[order].tolist()
         self._keys = range(len(events)) if events.keys is None else events.keys.tolist()
         self.num_keys = len(events)
 

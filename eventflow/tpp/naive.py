@@ -21,11 +21,12 @@ def log_prob(process: PointProcess, events: Events) -> Tensor:
 
 
 def _sequence_log_prob(process: PointProcess, sequence: Events) -> Tensor:
-    state, total, now = process.init(1), torch.zeros((), dtype=process.dtype), sequence.span[0, 0]
+    state = process.init_at(torch.tensor([float(sequence.span[0, 0])], dtype=torch.float64))
+    total, now = torch.zeros((), dtype=process.dtype), sequence.span[0, 0]
     for i in range(sequence.num_events):
         dt = torch.tensor([float(sequence.t[i] - now)], dtype=process.dtype)
         mark = torch.tensor([int(sequence.marks["mark"][i]) if "mark" in sequence.marks else 0])
-        if not (i == 0 and sequence.schema.given_first):
+        if not (i == 0 and sequence.given_first[0]):
             total = total + process.intensity(state, dt)[0, mark[0]].log() - compensator(process, state, dt)[0]
         state, now = process.update(process.evolve(state, dt), mark), sequence.t[i]
     tail = torch.tensor([float(sequence.span[0, 1] - now)], dtype=process.dtype)

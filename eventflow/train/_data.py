@@ -45,7 +45,7 @@ class EventData(L.LightningDataModule):
         self.time_scale = mean_gap(train, name)
         self.events_per_sequence = train.num_scored / len(train)
         starts = np.unique(train.span[:, 0])
-        self.start = float(starts[0]) if len(starts) == 1 and not self.schema.given_first else None
+        self.start = float(starts[0]) if len(starts) == 1 and not train.given_first.any() else None
 
     @property
     def title(self) -> str:
@@ -78,9 +78,7 @@ class EventData(L.LightningDataModule):
 
 def mean_gap(events: Events, name: str) -> float:
     """The mean gap before the scored events, in the data's unit."""
-    gaps = events.gaps.astype(np.float64)
-    if events.schema.given_first:
-        gaps = np.delete(gaps, events.offsets[:-1][events.lengths > 0])
+    gaps = events.gaps[events.scored].astype(np.float64)
     if not len(gaps) or not gaps.sum() > 0:
         raise InputError(
             f"dataset {name!r}: the training data has {len(gaps)} scored events and {gaps.sum()} time between them; "

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import InputError
-from eventflow.events import Events, Schema, concatenate, first_to_last, merge
+from eventflow.events import Events, Schema, concatenate, first_to_last, merge, pad
 
 
 def make(seed: int = 0, lengths: tuple[int, ...] = (4, 0, 7, 1), dtype: type = np.float64) -> Events:
@@ -122,6 +122,32 @@ def test_slicing_past_the_first_event_makes_it_scored() -> None:
     events = Events.of([1.0, 2.0, 3.0], mark=[0, 1, 2])
     assert events.slice(0.0, 9.0).schema.given_first
     assert not events.slice(1.5, 9.0).schema.given_first
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_each_sequence_knows_whether_it_began_before_the_cut(dtype: type) -> None:
+    """One began before 4 (at 4 it goes on), one at 4, one after it; one was over, one is yet to come."""
+    rows = [[1, 4, 6], [4, 5], [5, 5, 8], [0, 2], [9, 10]]
+    events = Events.from_sequences([{"t": np.array(row, dtype)} for row in rows], keys=list("abcde"))
+    cut = events.slice(4, 9)
+    assert cut.given_first.tolist() == [False, True, True, False, True] and cut.schema.given_first
+    assert cut.scored.tolist() == [True, True, False, True, False, True, True]
+    assert cut.num_scored == 5 == pad(cut).num_scored
+    np.testing.assert_array_equal(cut.validate().span[:, 0], [4, 4, 5, cut.span[3, 1], 9])
+    # what is made of it knows, too
+    assert cut[[2, 0]].given_first.tolist() == [True, False] and cut[-1].given_first.tolist() == [True]
+    assert cut[0].given is None and not cut[0].schema.given_first
+    assert cut.sort().given_first.tolist() == cut.given_first.tolist()
+    assert concatenate([cut, cut]).num_scored == 10 and concatenate([cut[1:3], cut]).num_scored == 8
+    again = cut.slice(5, 9)
+    assert again.given_first[2] and again.num_scored == 5 - 1  # the event at 4 is out
+    assert [part.num_scored for part in cut[2].window(dt=2)] == [1, 1]
+    assert merge(cut, cut).num_scored == 7 + 5
+
+
+def test_a_flag_for_each_sequence_and_no_more() -> None:
+    with pytest.raises(InputError, match=r"Events.given has shape \(2,\) for 1 sequence"):
+        Events(np.array([1.0]), {}, np.array([0, 1]), np.array([[0.0, 2.0]]), given=np.array([True, False]))
 
 
 @given(st.integers(0, 10_000))

@@ -52,7 +52,8 @@ def events(draw: st.DrawFn, *, plain: bool = False) -> Events:
     words = draw(st.sampled_from([None, ("a", "b", "ü c", "d", "e")])) if not plain else None
     unit = draw(st.sampled_from(["1", "s", "us", "10ks"])) if not plain else "1"
     schema = Schema(unit=unit, num_marks=5, vocabulary=words, given_first=draw(st.booleans()))
-    return Events(t, marks, np.concatenate([[0], np.cumsum(lengths)]), np.array(spans), schema, keys).validate()
+    given = draw(st.none() | st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths)).map(np.array))
+    return Events(t, marks, np.concatenate([[0], np.cumsum(lengths)]), np.array(spans), schema, keys, given).validate()
 
 
 @settings(max_examples=60)
@@ -71,6 +72,8 @@ def test_parquet_is_lossless(tmp_path_factory: pytest.TempPathFactory, written: 
     for name, column in written.marks.items():
         assert back.marks[name].dtype == column.dtype and back.marks[name].shape == column.shape
         assert np.array_equal(back.marks[name], column)
+    assert (back.given is None) == (written.given is None)
+    assert back.given_first.tolist() == written.given_first.tolist()
     assert (back.keys is None) == (written.keys is None)
     if written.keys is not None and back.keys is not None:
         assert back.keys.tolist() == written.keys.tolist() and back.keys.dtype == written.keys.dtype
@@ -88,6 +91,14 @@ def test_lines_keep_keys_times_and_marks(tmp_path_factory: pytest.TempPathFactor
     for i, key in enumerate(keys):
         mine, got = written[i], back[theirs.index(key) if back.keys is not None else 0]
         assert mine.t.tolist() == got.t.tolist() and mine.marks["mark"].tolist() == got.marks["mark"].tolist()
+
+
+def test_a_window_of_sessions_scores_those_under_way_and_gives_those_that_begin(tmp_path: Path):
+    rows = [[1.0, 4.0, 6.0], [4.5, 5.0], [0.0, 9.5]]
+    sessions = Events.from_sequences([{"t": row, "mark": [0] * len(row)} for row in rows])
+    write_events(sessions, tmp_path / "x.parquet")
+    seen = read_events(tmp_path / "x.parquet", window=(2.0, 9.0))
+    assert seen.scored.tolist() == [True, True, False, True] and seen.num_scored == 3
 
 
 def test_jsonl_is_in_the_order_of_time(tmp_path: Path):
@@ -173,8 +184,8 @@ def test_our_parquet_says_itself_what_it_is(tmp_path: Path):
         with pytest.raises(InputError, match=message):
             read_events(path, columns=columns, schema=schema)
     assert read_events(path, schema=Schema(unit="s", vocabulary=("a", "b"))).schema.vocabulary == ("a", "b")
-    meta = pq.read_schema(path).metadata[b"eventflow"].replace(b'"version": 1', b'"version": 2')
+    meta = pq.read_schema(path).metadata[b"eventflow"].replace(b'"version": 1', b'"version": 3')
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({b"eventflow": meta}), path)
-    with pytest.raises(InputError, match="version 2"):
+    with pytest.raises(InputError, match="version 3"):
         read_events(path)

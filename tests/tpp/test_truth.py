@@ -184,6 +184,20 @@ def _tails(process: PointProcess, events: Events) -> Tensor:
     return process.tail_log_prob(pad(events, dtype=torch.float64)).sum()
 
 
+def test_sessions_cut_anywhere_have_the_likelihood_of_the_whole() -> None:
+    """Of a process without memory; sessions that begin before, at and after the cuts, whose first events are given."""
+    process = Poisson(2, rate=[0.3, 0.9]).double()
+    rows = [[0.5, 2.0, 5.0], [2.0, 2.5, 6.0], [3.5], [4.0, 6.5], [0.0, 0.7]]
+    events = Events.from_sequences(
+        [{"t": row, "mark": [i % 2 for i in range(len(row))]} for row in rows], schema=Schema(num_marks=2)
+    )
+    parts = [events.slice(*cut) for cut in ((0.0, 2.0), (2.0, 4.0), (4.0, 9.0))]
+    assert sum(part.num_scored for part in parts) == events.num_scored == 6
+    whole = process.log_prob(events)
+    torch.testing.assert_close(sum(process.log_prob(part) for part in parts), whole)
+    torch.testing.assert_close(sum(naive.log_prob(process, part) for part in parts), whole, rtol=1e-6, atol=0)
+
+
 def test_easytpp_compat_by_hand() -> None:
     process = Hawkes(1, mu=[0.5], alpha=[[0.5]], beta=1.0).double()
     t = np.array([0.7, 1.0, 2.5])

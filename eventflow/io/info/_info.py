@@ -123,7 +123,7 @@ def _gaps(events: Events) -> tuple[Array, int, int]:
     with np.errstate(invalid="ignore"):
         gaps = events.gaps.astype(np.float64)
     tied, back = int((inner & (gaps == 0)).sum()), int((inner & (gaps < 0)).sum())
-    scored = gaps[inner] if events.schema.given_first else gaps
+    scored = gaps[events.scored]
     return scored[np.isfinite(scored)], tied, back
 
 

@@ -112,7 +112,7 @@ class Baselines:
     def _popular_row(self, test: Events) -> BaselineRow:
         """Each sequence's own mean gap and most frequent mark so far; before its first event, the training set's."""
         position = np.arange(test.num_events) - test.offsets[:-1][test.sequence]
-        keep = np.flatnonzero(position > 0 if test.schema.given_first else position >= 0)
+        keep = np.flatnonzero(test.scored)
         gap, mark = np.full(len(keep), self.mean_gap), np.full(len(keep), self.majority.argmax())
         later = position[keep] > 0
         gap[later], mark[later] = MostPopular(self.num_marks, self.mean_gap).next_event(test, keep[later] - 1)
@@ -220,7 +220,7 @@ def _scored(events: Events, num_marks: int) -> _Scored:
     position = np.arange(events.num_events) - events.offsets[:-1][events.sequence]
     previous = np.where(position > 0, np.roll(mark, 1), num_marks)
     before = np.where(position > 1, np.roll(mark, 2), num_marks)
-    keep = position > 0 if events.schema.given_first else np.ones(len(mark), dtype=bool)
+    keep = events.scored
     if not keep.any():
         raise InputError("no scored event: the sequences are empty or hold one given event each")
     filled = events.lengths > 0

@@ -186,7 +186,7 @@ def cut_by_source(sources: Mapping[str, Events]) -> list[Task]:
 def whole(events: Events, *, name: str = "") -> Task:
     """All of ``events`` as one task: its likelihood is ``model.log_prob(events)``."""
     start, end = _ends(events)
-    given = np.full(len(events), events.schema.given_first)
+    given = events.given_first.copy()
     return Task(events, events.span[:, 0].copy(), given, (float(start), float(end)), name)
 
 
@@ -198,7 +198,7 @@ def _ends(events: Events) -> tuple[Any, Any]:
 
 def _window(events: Events, start: Any, end: Any, number: int, history: str) -> Task:
     begin = events.span[:, 0].copy()
-    given = np.full(len(events), events.schema.given_first)
+    given = events.given_first.copy()
     opened = given & (events.lengths > 0)
     begin[opened] = events.t[events.offsets[:-1][opened]]  # before its first event a session does not exist
     here = np.flatnonzero(np.maximum(begin, start) < np.minimum(events.span[:, 1], end))

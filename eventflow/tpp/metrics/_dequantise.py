@@ -116,7 +116,7 @@ def dequantise(events: Events, *, grid: float, rng: np.random.Generator) -> Even
     filled = events.lengths > 0
     last = moved[events.offsets[1:][filled] - 1]
     span[filled, 1] = np.maximum(span[filled, 1], np.nextafter(last, np.inf))
-    if events.schema.given_first:
-        span[filled, 0] = moved[events.offsets[:-1][filled]]
+    opened = filled & events.given_first
+    span[opened, 0] = moved[events.offsets[:-1][opened]]
     marks = {name: column[order] for name, column in events.marks.items()}
     return replace(events, t=moved, marks=marks, span=span).validate()
