@@ -22,6 +22,7 @@ from eventflow.tpp.continual import (
     FineTune,
     Plateaus,
     PretrainOnly,
+    ProtoCL,
     Replay,
     Retrain,
     Steps,
@@ -39,7 +40,7 @@ from eventflow.tpp.continual import (
 )
 from eventflow.tpp.continual._learner import together
 
-KINDS = [PretrainOnly, Retrain, FineTune, Replay, EWC, MAS, TaskFreeMAS, CLSER]
+KINDS = [PretrainOnly, Retrain, FineTune, Replay, EWC, MAS, TaskFreeMAS, CLSER, ProtoCL]
 QUICK = Steps(epochs=2, batch_size=8, lr=0.05)
 
 

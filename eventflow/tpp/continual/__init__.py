@@ -19,6 +19,8 @@ from eventflow.tpp.continual._learner import Retrain as Retrain
 from eventflow.tpp.continual._learner import Steps as Steps
 from eventflow.tpp.continual._matrix import EvaluationMatrix as EvaluationMatrix
 from eventflow.tpp.continual._matrix import spread as spread
+from eventflow.tpp.continual._prototypes import ProtoCL as ProtoCL
+from eventflow.tpp.continual._prototypes import PrototypeMarks as PrototypeMarks
 from eventflow.tpp.continual._regularised import EWC as EWC
 from eventflow.tpp.continual._regularised import MAS as MAS
 from eventflow.tpp.continual._regularised import Plateaus as Plateaus
@@ -32,3 +34,6 @@ from eventflow.tpp.continual._tasks import cut_by_source as cut_by_source
 from eventflow.tpp.continual._tasks import cut_by_time as cut_by_time
 from eventflow.tpp.continual._tasks import task_log_prob as task_log_prob
 from eventflow.tpp.continual._tasks import whole as whole
+from eventflow.tpp.continual._words import LEARNERS as LEARNERS
+from eventflow.tpp.continual._words import make_learner as make_learner
+from eventflow.tpp.continual._words import parse_learner as parse_learner
