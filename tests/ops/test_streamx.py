@@ -9,6 +9,7 @@ import torch
 from eventflow.errors import InputError
 from eventflow.ops.streamx import AC, RULES, TD, Learner, Network, Options, Q, Rule, Steps, new_learner, steps
 from eventflow.ops.streamx.naive import matrices, outputs
+from eventflow.rl._settings import ACTION_VALUE, POLICY, VALUE, paper_rule
 
 KINDS = {"td": TD, "q": Q, "sarsa": Q, "continuous": AC, "discrete": AC}
 
@@ -20,7 +21,8 @@ def networks(kind: str, inputs: int | tuple[int, int, int]) -> tuple[Network, ..
 
 def learner(kind: str, rule: str, options: Options, inputs: int | tuple[int, int, int] = 12) -> Learner:
     nets = networks(kind, inputs)
-    rules = tuple(Rule(rule, lr=1.0 if rule == "obgd" else 1e-3, beta=0.999, divide=len(nets) > 1) for _ in nets)
+    uses = {"td": (VALUE,), "q": (ACTION_VALUE,), "sarsa": (ACTION_VALUE,)}.get(kind, (POLICY, VALUE))
+    rules = tuple(paper_rule(rule, use) for use in uses)
     draws = {"td": 0, "q": 2, "sarsa": 2, "continuous": 2, "discrete": 1}[kind]
     made = new_learner(
         nets, rules, options=options, features=nets[0].features - (inputs == 12), actions=draws,
@@ -57,11 +59,26 @@ def interact(kind: str, made: Learner, step: Steps, count: int, seed: int = 1) -
     return seen
 
 
+LONG = [("q", "obgd"), ("continuous", "obgd"), ("continuous", "intentional")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_kernels_equal_the_definition_for_long(kind: str, rule: str) -> None:
+    equal_to_the_definition(kind, rule, 1000)
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_kernels_equal_the_definition(kind: str, rule: str) -> None:
-    """1,000 steps with ends of both kinds and exploring actions; official and not."""
-    count = 1000 if rule == "obgd" and kind in ("q", "continuous") else 120
+    equal_to_the_definition(kind, rule, 1000 if (kind, rule) in LONG else 120)
+
+
+def equal_to_the_definition(kind: str, rule: str, count: int) -> None:
+    """So many steps with ends of both kinds and exploring actions, official and not, by the papers' numbers. Of other
+    numbers some make learning unstable (intentional with eta 0.5 for a policy: weights grow a hundredfold here, and
+    with them the last bits), and then no two orders of summation agree for long."""
     options = Options(official=rule == "stream2026")
     slow, fast = learner(kind, rule, options), learner(kind, rule, options)
     before = slow.params.copy()
@@ -70,7 +87,7 @@ def test_kernels_equal_the_definition(kind: str, rule: str) -> None:
     np.testing.assert_allclose(fast.params[0], slow.params[0], rtol=0, atol=1e-12)
     np.testing.assert_allclose(fast.params[1:], slow.params[1:], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(fast.memory, slow.memory, rtol=1e-10, atol=1e-12)
-    assert np.abs(fast.params[0] - before[0]).max() > 1e-3  # it did learn
+    assert np.abs(fast.params[0] - before[0]).max() > 1e-4 * count / 120  # it did learn
 
 
 @pytest.mark.parametrize("kind", ["q", "discrete"])
