@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from eventflow.ops._blocks import BLOCK, clear, corners, gather, pixels, planes, scatter, scatter_pair, signs
+from eventflow.ops._blocks import BLOCK, clear, corners, gather, pixels, planes, scatter, signs
 from eventflow.ops._columns import Array, Columns, Window, whole_pixels
+from eventflow.ops.voxel_grid._numba_time import add_time
 
 
 def splat(c: Columns, w: Window, grid: Array, interpolation: str, table: Array, *, ready: int) -> Any:
@@ -25,36 +26,7 @@ def splat(c: Columns, w: Window, grid: Array, interpolation: str, table: Array, 
         c = whole_pixels(c, grid.shape[1:], shift=0.5 if interpolation == "nearest" else 0.0)
     if interpolation == "nearest" or grid.shape[0] == 1:
         return _nearest(c, tuple(w), scale, (grid, ready))
-    return _time(c, tuple(w), scale, (grid, ready))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _time(c, window, scale, out):  # pragma: no cover - compiled
-    t, x, y, p = c
-    grid, ready = out
-    bins, height, width = grid.shape
-    flat, area = grid.reshape(-1), np.uint32(height * width)
-    cells, plane_of = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.uint32)
-    lows, highs = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    off, seen, outside = 0, np.uint8(0), 0
-    for i in range(0, len(t), BLOCK):
-        j = min(i + BLOCK, len(t))
-        cell, plane, low, high = cells[: j - i], plane_of[: j - i], lows[: j - i], highs[: j - i]
-        lost = pixels(x[i:j], y[i:j], height, width, cell)
-        seen |= signs(p[i:j], low)
-        if lost:
-            off += lost
-            for k in range(j - i):
-                low[k] *= np.float32((x[i + k] < width) & (y[i + k] < height))
-        outside += planes(t[i:j], window, scale, np.float64(bins - 2), (plane, high, low))
-        ready = clear(grid, ready, plane)
-        for k in range(j - i):
-            cell[k] += plane[k] * area
-            high[k] *= low[k]
-            low[k] -= high[k]
-        scatter_pair(cell, low, high, flat, np.int64(area))
-    grid[ready:] = 0
-    return off, seen, outside
+    return add_time(tuple(c), tuple(w), scale, (grid, ready))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
