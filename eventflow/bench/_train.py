@@ -90,14 +90,14 @@ def _peer(checkout: Path | None, python: Path | None) -> list[str] | None:
     return [command, str(checkout.resolve())]
 
 
-def _job(data: str, folder: Path, seed: int) -> dict[str, Any]:
+def _job(data: str, folder: Path, seed: int, splits: tuple[str, ...] = ("train", "test")) -> dict[str, Any]:
     from eventflow.io import load_dataset
 
-    splits = load_dataset(data, splits=["train", "test"])
-    arrays, marks = {}, splits["train"].schema.num_marks
+    parts = load_dataset(data, splits=list(splits))
+    arrays, marks = {}, parts["train"].schema.num_marks
     if marks is None:
         raise InputError(f"bench train: dataset {data!r} has no marks; these models need num_marks")
-    for name, events in splits.items():
+    for name, events in parts.items():
         if int(events.lengths.min(initial=2)) < 2:
             raise InputError(
                 f"bench train: {data!r} has sequences of fewer than 2 events; EasyTPP cannot train on them"
@@ -106,7 +106,7 @@ def _job(data: str, folder: Path, seed: int) -> dict[str, Any]:
         arrays[f"{name}_offsets"] = events.offsets
     np.savez(folder / "data.npz", **arrays)
     paths = {"data": str(folder / "data.npz"), "initial": str(folder / "initial.npz")}
-    return {**paths, "num_marks": marks, "seed": seed, "sequences": len(splits["train"])}
+    return {**paths, "num_marks": marks, "seed": seed, "sequences": len(parts["train"])}
 
 
 def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[str, str]) -> dict[str, Any]:
