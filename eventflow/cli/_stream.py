@@ -10,6 +10,7 @@ from eventflow.cli._learner import load_learner
 from eventflow.cli._signature import call
 from eventflow.errors import InputError
 from eventflow.events import Schema
+from eventflow.nn._saved import read_checkpoint
 from eventflow.online import Operator, StreamOptions, stream_command
 from eventflow.tpp import load_model
 from eventflow.train._references import find_checkpoint
@@ -32,6 +33,12 @@ class StreamWords:
       tail -n +1 -f log.jsonl | eventflow stream --checkpoint runs/nhp-taxi-... --snapshot state/
       eventflow stream --learner models/event_gvfs --start 0 --source events.jsonl --sink values.jsonl
 
+    With the checkpoint of a flow network, the source is an event camera (udp://host:port?format=spif&width=...) or its
+    recording in any format, and a flow field comes out every step (10 ms at 100 Hz): sink flow.npz holds the fields,
+    flow.mp4 is a film, .jsonl (or -, tcp://) has a line of numbers a field.
+
+      eventflow stream --checkpoint flow.ckpt --source recording.raw --sink flow.npz --view
+
     Args:
         checkpoint: a run folder (its best one) or a .ckpt file.
         learner: instead of a checkpoint, what learns from the stream itself: a learner.yaml, or a folder with one.
@@ -47,6 +54,9 @@ class StreamWords:
         chunk: lines read at once, at most; fewer answer sooner under load, more run faster.
         max_batch: keys stepped at once, at most; it changes no number.
         max_keys: keys held, at most; events of further keys become dead letters.
+        view: of a flow network: show events and flow meanwhile, in rerun (extra view) where it is installed and there
+            is a screen, else as pictures in the folder flow_view.
+        view_to: show them there: a folder for pictures, or FILE.rrd for rerun.
     """
 
     checkpoint: str | None = None
@@ -62,11 +72,23 @@ class StreamWords:
     chunk: int = 4096
     max_batch: int = 1024
     max_keys: int | None = None
+    view: bool = False
+    view_to: Path | None = None
+
+
+#: What says nothing to a flow network.
+_OF_EVENTS = ("lateness", "start", "dead_letters", "chunk", "max_batch", "max_keys")
 
 
 def run(argv: Sequence[str]) -> None:
     """``eventflow stream <argv>``."""
     words = call(StreamWords, argv, prog="eventflow stream")
+    if words.checkpoint is not None and words.learner is None:
+        path = find_checkpoint(words.checkpoint, resume=False, flag="--checkpoint")
+        if "representation" in read_checkpoint(path)[0]:
+            return _run_flow(path, words)
+    if words.view or words.view_to is not None:
+        raise InputError("eventflow stream: --view shows optical flow, and this is no flow network's checkpoint")
     operator, schema, start = _operator(words)
     given = schema.given_first and words.start is None
     options = StreamOptions(
@@ -76,6 +98,19 @@ def run(argv: Sequence[str]) -> None:
         chunk=words.chunk, max_batch=words.max_batch, max_keys=words.max_keys,
     )  # fmt: skip
     stream_command(operator, words.source, words.sink, options)
+
+
+def _run_flow(path: Path, words: StreamWords) -> None:
+    from eventflow.cli._flow import stream_flow
+    from eventflow.vision._flow_stream import FlowStreamOptions
+
+    plain = StreamWords()
+    for name in _OF_EVENTS:
+        if getattr(words, name) != getattr(plain, name):
+            raise InputError(f"eventflow stream: --{name} is for models of events, not for flow networks ({path})")
+    every = FlowStreamOptions().every if words.every == plain.every else words.every
+    options = FlowStreamOptions(words.snapshot, every, words.seconds)
+    stream_flow(path, words.source, words.sink, options, view=words.view, view_to=words.view_to)
 
 
 def _operator(words: StreamWords) -> tuple[Operator, Schema, float | None]:

@@ -42,7 +42,7 @@ def stream_command(operator: Operator, source: str, sink: str, options: StreamOp
         outgoing = open_sink(sink)
         try:
             quiet = sink == "-" and sys.stdout.isatty()
-            with _on_stderr(quiet=quiet) as reporter, _stopped_by_signals() as stop, _one_thread():
+            with _on_stderr(quiet=quiet) as reporter, stopped_by_signals() as stop, one_thread():
                 summary = run(operator, incoming, outgoing, options, reporter=reporter, stop=stop)
             reporter.summary(summary, options)
         finally:
@@ -57,7 +57,7 @@ def _special(path: Path) -> bool:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Small tensors gain nothing from more threads, and lose much where cores are shared; OMP_NUM_THREADS overrides."""
     before = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ:
@@ -69,7 +69,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[Any]:
+def stopped_by_signals() -> Iterator[Any]:
     """A function that says whether SIGINT or SIGTERM came; a second one ends the process as usual."""
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():

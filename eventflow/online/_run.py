@@ -84,7 +84,7 @@ class _Runner:
         self._identity = _identity(operator, options, numbered) if options.snapshot is not None else {}
         path = options.dead_letters
         self._dead: Sink = PipeSink(lambda: 2, "stderr") if path is None else FileSink(path, lazy=True)
-        self._latency = _Latency()
+        self._latency = Latency()
         self._notes: list[str] = []
         self._folder: SnapshotFolder | None = None
         self._saved = (0, 0.0)
@@ -134,7 +134,7 @@ class _Runner:
 
     def _resume(self, snapshot: Snapshot) -> None:
         check_identity(snapshot.identity, self._identity)
-        for name, value in _environment().items():
+        for name, value in environment().items():
             if snapshot.environment.get(name) != value:
                 self._note(
                     f"the snapshot was taken with {name} {snapshot.environment.get(name)}, this is {value}: last "
@@ -172,7 +172,7 @@ class _Runner:
         self._folder.save(
             Snapshot(
                 identity=self._identity, source=self._source.position, sink=self._sink.position,
-                dead_letters=self._dead.position, engine=plain, arrays=arrays, environment=_environment(),
+                dead_letters=self._dead.position, engine=plain, arrays=arrays, environment=environment(),
             )
         )  # fmt: skip
 
@@ -182,7 +182,7 @@ class _Runner:
             self._reporter.note(text)
 
 
-class _Latency:
+class Latency:
     """Seconds, counted in bins 2 % wide: quantiles in constant memory."""
 
     _WIDTH = 0.02
@@ -202,7 +202,7 @@ class _Latency:
         return 1e-8 * float(np.exp((bin_ + 0.5) * self._WIDTH))
 
 
-def fingerprint(operator: Operator) -> str:
+def fingerprint(operator: object) -> str:
     """A checksum of what an operator is: its class, its arguments where they are recorded, and its weights."""
     kind = type(operator)
     digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
@@ -240,7 +240,7 @@ def check_identity(snapshot: dict[str, Any], ours: dict[str, Any]) -> None:
             )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {
         "eventflow": eventflow.__version__,
         "torch": torch.__version__,
