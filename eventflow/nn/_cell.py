@@ -52,6 +52,8 @@ class Cell(Recorded, nn.Module, Generic[S]):
 
     input_size: int
     hidden_size: int
+    #: Leaves of the state that are float64 whatever the cell's dtype: clocks, sums over all of the past.
+    wide: tuple[str, ...] = ()
 
     def init(self, batch: int) -> S:
         """The state of ``batch`` sequences before anything was seen: leaves (batch, ...)."""

@@ -62,6 +62,8 @@ from eventflow.tpp.models._neural import NeuralPointProcess as NeuralPointProces
 from eventflow.tpp.models._nhp import NHP as NHP
 from eventflow.tpp.models._odetpp import ODETPP as ODETPP
 from eventflow.tpp.models._poisson import Poisson as Poisson
+from eventflow.tpp.models._prompt_cell import PromptCell as PromptCell
+from eventflow.tpp.models._prompt_nhp import PromptNHP as PromptNHP
 from eventflow.tpp.models._rmtpp import RMTPP as RMTPP
 from eventflow.tpp.models._s2p2 import S2P2 as S2P2
 from eventflow.tpp.models._sahp import SAHP as SAHP

@@ -35,7 +35,8 @@ def intensity_path(process: PointProcess, events: Events, *, points: int = 1000)
     )  # events in the past of each point
     order = np.lexsort((past, t))
     t, past = t[order], past[order]
-    first, states = process.init(1), process.encode(pad(events, dtype=process.dtype))
+    batch = pad(events, dtype=process.dtype)
+    first, states = process.init_at(batch.start), process.encode(batch)
     state = map_state(lambda a, b: torch.cat([a[:, None], b], 1)[0, torch.from_numpy(past)], first, states)
     gap = torch.from_numpy(t - np.concatenate([[start], came])[past]).to(process.dtype)
     return t, process.intensity(state, gap).double().numpy()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from eventflow.tpp._predict import predict_next
 from eventflow.tpp._query import Prediction as Prediction
 from eventflow.tpp._query import queried as queried
 from eventflow.tpp._sample import numeric_bound, sample_next, simulate, thin
+
+if TYPE_CHECKING:
+    from eventflow.tpp.models._prompt_pool import PromptPool
 
 #: Events a chunk of ``log_prob(events)`` may hold, padding included: bounds memory, changes no number.
 CHUNK = 1 << 15
@@ -72,6 +75,13 @@ class PointProcess(Recorded, nn.Module):
     def init(self, batch: int) -> Any:
         """The state of ``batch`` sequences at the start of their spans."""
         raise NotImplementedError
+
+    def init_at(self, start: Tensor) -> Any:
+        """As :meth:`init`, of spans that start at ``start`` (B,), float64, in the stream's time and the data's unit.
+
+        Only a model with :attr:`prompts` looks at it.
+        """
+        return self.init(len(start))
 
     def _evolve(self, state: Any, u: Tensor) -> Any:
         raise NotImplementedError
@@ -190,7 +200,7 @@ class PointProcess(Recorded, nn.Module):
 
     def left_states(self, batch: PaddedBatch) -> tuple[Any, Any]:
         """(states before the gap of each event, leaves (B, T, ...); state after the last event, leaves (B, ...))."""
-        first = self.init(len(batch))
+        first = self.init_at(batch.start)
         if batch.mask.shape[1] == 0:
             return map_state(lambda leaf: leaf[:, None][:, :0], first), first
         states = self.encode(batch)
@@ -234,6 +244,40 @@ class PointProcess(Recorded, nn.Module):
 
     def _easytpp_log_prob(self, batch: PaddedBatch) -> Tensor:
         return self._event_terms(self.left_states(batch)[0], batch, easytpp=True).sum(1)
+
+    # -- prompts --------------------------------------------------------------------------------------------------
+
+    @property
+    def prompts(self) -> PromptPool | None:
+        """The pool of prompts of a model that has one. Such a model knows the stream's time, and is trained on more
+        than its likelihood."""
+        return None
+
+    def _match(self, state: Any) -> Tensor:
+        """(...) how well the prompts in use match what they were retrieved for."""
+        raise NotImplementedError
+
+    def auxiliary(self, left: Any, last: Any, mask: Tensor) -> Tensor:
+        """(B,) what training adds to the negative log-likelihood, from :meth:`left_states`: for every retrieval,
+        -match_weight x its match. Never part of ``log_prob``; zeros without prompts."""
+        if self.prompts is None:
+            return torch.zeros(len(mask), dtype=self.dtype, device=mask.device)
+        matches = torch.where(mask, self._match(left), 0).sum(1) + self._match(last)
+        return -self.prompts.match_weight * matches
+
+    def fit_terms(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+        """((B,) ``log_prob(batch)``, (B,) :meth:`auxiliary`) in one pass: training minimises auxiliary - log_prob."""
+        if self.prompts is None:
+            log_prob = self._exact_log_prob(batch)
+            return log_prob, torch.zeros_like(log_prob)
+        left, last = self.left_states(batch)
+        log_prob = self._event_terms(left, batch).sum(1) - self._compensator(last, self._gaps(batch.tail))
+        return log_prob, self.auxiliary(left, last, batch.mask)
+
+    def resting(self, step: int) -> list[nn.Parameter]:
+        """Parameters that training step number ``step`` (from 0) leaves as they are: a pool of prompts and what it
+        prompts learn at their own rates. A trainer clears their gradients before the optimizer's step."""
+        return [] if self.prompts is None else list(self.prompts.resting(self, step))
 
     # -- helpers --------------------------------------------------------------------------------------------------
 

@@ -90,8 +90,8 @@ def simulate(
         raise InputError(f"simulate(span={span}): expected a finite half-open [start, end) with start <= end")
     if num_sequences < 0:
         raise InputError(f"simulate(num_sequences={num_sequences}): expected at least 0")
-    state = process.init(num_sequences)
     clock = torch.full((num_sequences,), start, dtype=torch.float64)
+    state = process.init_at(clock)
     rows = torch.arange(num_sequences)
     times, marks, owners = [], [], []
     while len(rows):

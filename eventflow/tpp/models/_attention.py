@@ -173,8 +173,7 @@ class AttentionProcess(PointProcess):
         x, encoding = self.embedding(mark), self._encoding(clock, gap)
         for i, layer in enumerate(self._stack()):
             x = x + encoding if i == 0 or self.every_layer else x
-            empty = layer.attention.empty(batch, 0)
-            x = self._after(layer, x, layer.attention.attend(x, torch.zeros_like(gap), empty)[0])
+            x = self._after(layer, x, layer.attention.from_start(x))
         if self.bos:
             return x, clock
         start = clock.new_full((batch, 1), self.before_first)
@@ -190,6 +189,20 @@ def feed_forward(hidden_size: int) -> nn.Sequential:
 def frequencies(size: int) -> tuple[float, ...]:
     """The size / 2 angular frequencies 10000^(-2 i / size) (Vaswani et al. 2017, sec. 3.5)."""
     return tuple(10000.0 ** (-i / size) for i in range(0, size, 2))
+
+
+@lru_cache
+def spread(size: int, fastest: float) -> tuple[float, ...]:
+    """size / 2 angular frequencies from ``fastest`` to the slowest of :func:`frequencies`, a geometric sequence."""
+    slowest, steps = frequencies(size)[-1], max(size // 2 - 1, 1)
+    return tuple(fastest * (slowest / fastest) ** (i / steps) for i in range(size // 2))
+
+
+def sinusoids(time: Tensor, known: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    """(...) float64 -> (..., 2 n): sines and cosines, in turn, of n angular frequencies."""
+    angle = time[..., None] * torch.tensor(known, dtype=torch.float64, device=time.device)
+    angle = torch.remainder(angle, 2 * math.pi).to(dtype)  # before it is rounded
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
 
 
 def phases(clock: Tensor, size: int, dtype: torch.dtype) -> Tensor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -23,7 +22,7 @@ from eventflow.errors import InputError, did_you_mean
 from eventflow.nn import SoftplusIntensity
 from eventflow.nn._window import masked_softmax
 from eventflow.tpp.models._asked import QueuedProcess
-from eventflow.tpp.models._attention import frequencies
+from eventflow.tpp.models._attention import frequencies, sinusoids, spread
 
 #: Attention weights held at once when states are asked: as many as stay in a core's cache.
 CHUNK = 1 << 18
@@ -104,10 +103,8 @@ class AttNHP(QueuedProcess):
 
     def _encoding(self, time: Tensor) -> Tensor:
         """(...) float64 -> (..., time_size): sines and cosines, in turn."""
-        known = frequencies(self.time_size) if self.compat else _spread(self.time_size, self.fastest)
-        angle = time[..., None] * torch.tensor(known, dtype=torch.float64, device=time.device)
-        angle = torch.remainder(angle, 2 * math.pi).to(self.dtype)  # before it is rounded
-        return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
+        known = frequencies(self.time_size) if self.compat else spread(self.time_size, self.fastest)
+        return sinusoids(time, known, self.dtype)
 
     def _project(self, layer: int, heads: slice, h: Tensor, z: Tensor) -> Tensor:
         """(..., heads, R, 3 d) queries, keys and values of h (..., heads, R, d)."""
@@ -277,13 +274,6 @@ class AttNHP(QueuedProcess):
 def _layer(state: AttNHPState, layer: int) -> tuple[Tensor, Tensor]:
     """(N, heads, S, d) keys and values of one layer."""
     return state.keys[:, :, layer].transpose(1, 2), state.values[:, :, layer].transpose(1, 2)
-
-
-@lru_cache
-def _spread(size: int, fastest: float) -> tuple[float, ...]:
-    """size / 2 angular frequencies from ``fastest`` to the slowest of :func:`frequencies`, a geometric sequence."""
-    slowest, steps = frequencies(size)[-1], max(size // 2 - 1, 1)
-    return tuple(fastest * (slowest / fastest) ** (i / steps) for i in range(size // 2))
 
 
 def _attended(

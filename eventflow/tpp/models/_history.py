@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eventflow.nn import Cell
+from eventflow.events import PaddedBatch
+from eventflow.nn import Cell, state_leaves
 from eventflow.tpp._process import PointProcess
+from eventflow.tpp.models._prompt_cell import PromptCell
+from eventflow.tpp.models._prompt_pool import PromptPool
 
 
 class HistoryState(NamedTuple):
@@ -43,11 +46,29 @@ class HistoryProcess(PointProcess):
         self.embedding = nn.Embedding(num_marks + bos, embedding_size)
 
     def init(self, batch: int) -> HistoryState:
-        zero = self.embedding.weight.new_zeros(batch)
-        state = HistoryState(self.cell.init(batch), zero)
+        return self._begun(self.cell.init(batch))
+
+    def init_at(self, start: Tensor) -> HistoryState:
+        """See :meth:`PointProcess.init_at`; only prompts look at the stream's time."""
+        if not isinstance(self.cell, PromptCell):
+            return self.init(len(start))
+        return self._begun(self.cell.at(self.cell.init(len(start)), start.double() / self.time_scale))
+
+    def _begun(self, cell: Any) -> HistoryState:
+        """The state at the start of a span, from the cell's."""
+        first = next(iter(state_leaves(cell)))
+        state = HistoryState(cell, self.embedding.weight.new_zeros(len(first)))
         if not self.bos:
             return state
-        return self._update(state, torch.full((batch,), self.num_marks, device=zero.device))
+        return self._update(state, torch.full((len(first),), self.num_marks, device=first.device))
+
+    @property
+    def prompts(self) -> PromptPool | None:
+        """The pool of the cell, where it has one."""
+        return self.cell.pool if isinstance(self.cell, PromptCell) else None
+
+    def _match(self, state: HistoryState) -> Tensor:
+        return state.cell.match
 
     def features(self, mark: Tensor, gap: Tensor) -> Tensor:
         """(..., embedding_size + gap_features) what the cell sees of an event: its mark, and the gap before it."""
@@ -61,7 +82,13 @@ class HistoryProcess(PointProcess):
         left = self.cell.evolve(state.cell, state.elapsed)
         return HistoryState(self.cell.update(left, self.features(mark, state.elapsed)), torch.zeros_like(state.elapsed))
 
-    def _encode(self, mark: Tensor, u: Tensor, mask: Tensor) -> HistoryState:
+    def encode(self, batch: PaddedBatch) -> HistoryState:
+        """See :meth:`PointProcess.encode`."""
+        self._check_marks(batch)
+        return self._encode(batch.mark, self._gaps(batch.dt), batch.mask, self.init_at(batch.start))
+
+    def _encode(self, mark: Tensor, u: Tensor, mask: Tensor, first: HistoryState | None = None) -> HistoryState:
         gap = torch.where(mask, u, 0)
-        states, _ = self.cell.scan(self.features(mark, gap), gap, self.init(len(mark)).cell, mask=mask)
+        first = self.init(len(mark)) if first is None else first
+        states, _ = self.cell.scan(self.features(mark, gap), gap, first.cell, mask=mask)
         return HistoryState(states, torch.zeros_like(u))

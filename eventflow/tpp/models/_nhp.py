@@ -47,11 +47,12 @@ class NHP(HistoryProcess):
         )
         self.head = SoftplusIntensity(hidden_size, num_marks)
 
-    def _encode(self, mark: Tensor, u: Tensor, mask: Tensor) -> HistoryState:
+    def _encode(self, mark: Tensor, u: Tensor, mask: Tensor, first: HistoryState | None = None) -> HistoryState:
         """The input gates of an event depend on its mark alone: one product with K embeddings, then a look-up."""
         gap = torch.where(mask, u, 0)
         table = self.cell.project(self.embedding.weight)
-        states, _ = self.cell.scan_projected(table[mark], gap, self.init(len(mark)).cell, mask=mask)
+        first = self.init(len(mark)) if first is None else first
+        states, _ = self.cell.scan_projected(table[mark], gap, first.cell, mask=mask)
         return HistoryState(states, torch.zeros_like(u))
 
     def event_log_prob(self, batch: PaddedBatch) -> Tensor:
@@ -80,15 +81,19 @@ class NHP(HistoryProcess):
     def _head(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.head.weight, self.head.bias, self.head.log_scale
 
+    def _memory(self, state: HistoryState, silence: Tensor) -> CTLSTMState:
+        """The continuous-time LSTM ``silence`` after the last event."""
+        return self.cell.evolve(state.cell, silence)
+
     def _rows(self, state: HistoryState, shape: tuple[int, ...]) -> Any:
         """The cell after the silence so far, broadcast to ``shape`` and flattened: (N, H) leaves."""
-        now = self.cell.evolve(state.cell, state.elapsed)
+        now = self._memory(state, state.elapsed)
         return map_state(lambda leaf: leaf.expand(*shape, leaf.shape[-1]).reshape(-1, leaf.shape[-1]), now)
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
         rows = (*shape[:-1], 1) if state.elapsed.shape[-1:] == (1,) else shape  # one state, many times: a query axis
-        queries = u.expand(shape).reshape(math.prod(rows), -1)
+        queries = u.expand(shape).reshape(math.prod(rows), 1 if rows == shape else shape[-1])  # also of no rows
         lam = ctlstm_intensity(self._rows(state, rows), queries, self._head())
         return lam.reshape(*shape, self.num_marks)
 
@@ -105,7 +110,7 @@ class NHP(HistoryProcess):
     def _bound(self, state: HistoryState, now: Tensor) -> tuple[Tensor, Tensor]:
         """Every cell coordinate moves monotonically from c to its target, so w_k . h is bounded, coordinate by
         coordinate, by the larger of its two ends; f_k increases. The bound holds for ever."""
-        cell = self.cell.evolve(state.cell, state.elapsed + now)
+        cell = self._memory(state, state.elapsed + now)
         ends = torch.stack([cell.c, cell.target]).tanh() * cell.out
         terms = ends[:, :, None, :] * self.head.weight
         return self.head.activate(terms.amax(0).sum(-1) + self.head.bias).sum(-1), torch.full_like(now, torch.inf)
