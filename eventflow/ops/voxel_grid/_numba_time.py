@@ -26,7 +26,7 @@ def add_time(c, window, scale, out):  # pragma: no cover - compiled
     """
     grid, ready = out
     bins, height, width = grid.shape
-    area, flat = height * width, grid.reshape(-1)
+    area = height * width
     side = grid.reshape(bins, area)
     pair, held, last, highest = np.empty(0, np.float32), -1, -1, -1
     room = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
@@ -53,7 +53,7 @@ def add_time(c, window, scale, out):  # pragma: no cover - compiled
         if held >= 0:
             _scatter_joined(room, count, pair, c, i + count)
         else:
-            _scatter_apart(room, count, (flat, b * area, area), c, i + count)
+            _scatter_apart(room, count, (side[b], side[b + 1]), c, i + count)
         i += count
     held, ready = _turn(pair, side, (held, -1, ready), False)
     grid[ready:] = 0
@@ -178,22 +178,22 @@ def _shift(pair, low, high, fresh):  # pragma: no cover - compiled
 
 
 @njit(cache=True, **JIT)
-def _scatter_apart(room, count, planes, c, following):  # pragma: no cover - compiled
-    """Add both weights, in order, and ask for the events that follow."""
+def _scatter_apart(room, count, two, c, following):  # pragma: no cover - compiled
+    """Add both weights to two planes, in order, and ask for the events that follow."""
     cell, low, high = room
-    flat, base, area = planes[0], np.uintp(planes[1]), np.uintp(planes[2])
+    now, later = two
     whole = count // STEP * STEP
     for k in range(0, whole, STEP):
         ahead(c, following + k)
         for j in range(k, k + STEP):
-            at = base + np.uintp(cell[j])
-            a, b = flat[at] + low[j], flat[at + area] + high[j]
-            flat[at] = a
-            flat[at + area] = b
+            at = np.uintp(cell[j])
+            a, b = now[at] + low[j], later[at] + high[j]
+            now[at] = a
+            later[at] = b
     for j in range(whole, count):
-        at = base + np.uintp(cell[j])
-        flat[at] += low[j]
-        flat[at + area] += high[j]
+        at = np.uintp(cell[j])
+        now[at] += low[j]
+        later[at] += high[j]
 
 
 @njit(cache=True, **JIT)
