@@ -10,7 +10,7 @@ from eventflow.io.live._stream import CameraStream
 from eventflow.online._command import one_thread, stopped_by_signals
 from eventflow.vision import load_flow
 from eventflow.vision._flow_sinks import open_fields
-from eventflow.vision._flow_stream import FlowStreamOptions, FlowSummary, interval_ms, run_flow
+from eventflow.vision._flow_stream import FlowStreamOptions, FlowSummary, interval_ms, run_flow, sensor_size
 from eventflow.vision._flow_view import open_view
 
 
@@ -26,6 +26,7 @@ def stream_flow(
     rate = 1000 / interval_ms(loaded)
     recording = open_recording("/dev/stdin" if source == "-" else source)
     try:
+        sensor_size(loaded, recording)  # before anything is written
         fields = open_fields(sink, rate=rate, resumable=options.snapshot is not None)
         try:
             shown = open_view(view_to, rate=rate) if view or view_to is not None else None

@@ -67,7 +67,7 @@ def event_colours(image: Array) -> Array:
 
 
 def side_by_side(image: Array, flow: Array, *, largest: float) -> Array:
-    """(height, 2 width + 1, 3) uint8: the events of a step and its flow.
+    """(height, 2 width + 2, 3) uint8: the events of a step and its flow; an even height, as films want it.
 
     ``image``: (2, height, width) counts, positive first, or (1, height, width), signed. Where there is room, the colour
     wheel stands in the flow's lower right corner.
@@ -77,4 +77,5 @@ def side_by_side(image: Array, flow: Array, *, largest: float) -> Array:
     size = min(min(colours.shape[:2]) // 6, 64)
     if size >= 8:
         colours[-size:, -size:] = wheel(size)
-    return np.concatenate([events, np.full((len(events), 1, 3), 128, np.uint8), colours], 1)
+    picture = np.concatenate([events, np.full((len(events), 2, 3), 128, np.uint8), colours], 1)
+    return picture if len(picture) % 2 == 0 else np.concatenate([picture, picture[-1:]])

@@ -162,6 +162,13 @@ class _Runner:
         self._carried = self._frame.init()
         self._origin: int | None = None
         self._saved, self._late = (0, time.monotonic()), 0
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """A step of nothing, so that no kernel is compiled while a camera waits."""
+        none = (np.empty(0, np.int64), *(np.empty(0, kind) for kind in (np.uint16, np.uint16, np.uint8)))
+        image, _ = self._frame.step(self._carried, Step(0, 0, 1000, none))
+        self._network.step(self._state, F.pad(torch.from_numpy(image)[None], self._pad))
 
     def _blank(self) -> Any:
         unit = 2**self._network.depth
