@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from eventflow.errors import InputError
 from eventflow.nn._cell import Cell, check_scan_shapes, map_state
+from eventflow.ops.attention import Seen, self_attention
 
 
 class WindowState(NamedTuple):
@@ -149,6 +150,15 @@ class WindowAttention(Cell[WindowState]):
             y, now = self._block(self.projection(x[:, part]), dt[:, part], now, None if mask is None else mask[:, part])
             out.append(y)
         return torch.cat(out, 1), now
+
+    def from_start(self, x: Tensor) -> Tensor:
+        """(B, T, H) what is read just after each event of sequences that begin with these, as :meth:`attend` without
+        silences: the quick way where whole sequences are at hand and old events are not penalised."""
+        if self.log_rate is not None:
+            raise InputError("WindowAttention.from_start: needs decay=False. Write: attend(x, dt)")
+        stop = torch.arange(1, x.shape[1] + 1, device=x.device)[None]
+        packed = self.projection(x).unflatten(-1, (3, self.heads, -1))
+        return self_attention(packed, Seen((stop - self.window).clamp_min(0), stop)).flatten(2)
 
     def _block(
         self, projected: Tensor, dt: Tensor, now: WindowState, mask: Tensor | None
