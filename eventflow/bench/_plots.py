@@ -225,6 +225,42 @@ def panels(
     return figure
 
 
+def heat_maps(
+    pictures: Mapping[str, ArrayLike], *, columns: int, xlabel: str, ylabel: str, label: str
+) -> Any:
+    """A panel for each square matrix, ``columns`` abreast, all in the same colours; rows and columns count from 1.
+
+    Rows are told from top to bottom. The diagonal is outlined. The colours end at the 98th percentile, so that one bad
+    cell does not make all others look alike.
+    """
+    if not pictures:
+        raise InputError("heat_maps: no matrix given")
+    matrices = {name: np.asarray(values, np.float64) for name, values in pictures.items()}
+    every = np.concatenate([matrix.ravel() for matrix in matrices.values()])
+    low, high = np.nanmin(every), np.nanpercentile(every, 98)
+    rows = -(-len(matrices) // columns)
+    with house_style() as figures:
+        side = 1.35 * WIDTH / columns
+        figure = figures.Figure(figsize=(1.55 * WIDTH, 0.9 + (side + 0.2) * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (name, matrix) in zip(grid, matrices.items(), strict=False):
+            size = len(matrix)
+            extent = (0.5, size + 0.5, size + 0.5, 0.5)
+            image = axes.imshow(matrix, vmin=low, vmax=high, cmap="cividis_r", extent=extent)
+            steps = np.arange(size).repeat(2) + 0.5
+            axes.plot(np.append(steps[1:], size + 0.5), steps, color=INK, lw=1.0)
+            axes.set_title(name)
+            axes.grid(visible=False)
+            axes.set_xticks(range(1, size + 1, 1 + size // 8))
+            axes.set_yticks(range(1, size + 1, 1 + size // 8))
+        for axes in grid[len(matrices) :]:
+            axes.set_visible(False)
+        figure.colorbar(image, ax=grid.tolist(), label=label, shrink=min(1.0, 2.5 / rows), extend="max")
+        figure.supxlabel(xlabel, fontsize=10.5)
+        figure.supylabel(ylabel, fontsize=10.5)
+    return figure
+
+
 def to_svg(figure: Any, *, name: str) -> str:
     """The figure as an ``<svg>`` element for a page: its colours are the page's, its ids start with ``name``."""
     with house_style():

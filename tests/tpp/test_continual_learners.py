@@ -38,7 +38,7 @@ from eventflow.tpp.continual import (
     through_tasks,
     whole,
 )
-from eventflow.tpp.continual._learner import together
+from eventflow.tpp.continual._tasks import together
 
 KINDS = [PretrainOnly, Retrain, FineTune, Replay, EWC, MAS, TaskFreeMAS, CLSER, ProtoCL]
 QUICK = Steps(epochs=2, batch_size=8, lr=0.05)

@@ -113,9 +113,9 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), sd, tuple(values))
 
 
-def best(rows: Iterable[Row], column: str) -> str | None:
+def best(rows: Iterable[Row], column: str, *, columns: Mapping[str, Column] = COLUMNS) -> str | None:
     """The row that is bold in a column, by the rule at the head of this file."""
-    better = COLUMNS[column].better
+    better = columns[column].better
     if better is None:
         return None
     sign = 1 if better == "low" else -1

@@ -211,6 +211,14 @@ def run_learning(job: Job) -> None:
     learn(job)
 
 
+def run_continual(job: Job) -> None:
+    """One cell of ``eventflow bench continual``."""
+    from eventflow.bench.continual._cell import learn
+
+    learn(job)
+
+
 _KINDS: dict[str, Callable[[Job], None]] = {
     "cell": run_cell, "trial": run_trial, "baselines": run_baselines, "learn": run_learning,
+    "continual": run_continual,
 }  # fmt: skip

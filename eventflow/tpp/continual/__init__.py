@@ -6,6 +6,7 @@ from eventflow.tpp.continual._dataset import load_tasks as load_tasks
 from eventflow.tpp.continual._drifting import DriftingHawkes as DriftingHawkes
 from eventflow.tpp.continual._evaluate import HIGHER_IS_BETTER as HIGHER_IS_BETTER
 from eventflow.tpp.continual._evaluate import evaluate as evaluate
+from eventflow.tpp.continual._evaluate import evaluate_all as evaluate_all
 from eventflow.tpp.continual._harness import Block as Block
 from eventflow.tpp.continual._harness import prequential_blocks as prequential_blocks
 from eventflow.tpp.continual._harness import through_tasks as through_tasks

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eventflow.errors import InputError
-from eventflow.tpp._process import PointProcess
-from eventflow.tpp.continual._evaluate import HIGHER_IS_BETTER, evaluate
+from eventflow.tpp.continual._evaluate import HIGHER_IS_BETTER, evaluate, evaluate_all
 from eventflow.tpp.continual._learner import ContinualLearner
 from eventflow.tpp.continual._matrix import EvaluationMatrix
 from eventflow.tpp.continual._tasks import Task
@@ -25,9 +24,9 @@ class Block(NamedTuple):
 
 
 def through_tasks(
-    learner: ContinualLearner, tasks: Sequence[Task], judged_by: Sequence[Task]
+    learner: ContinualLearner, tasks: Sequence[Task], judged_by: Sequence[Task], *, forecasts: bool = True
 ) -> dict[str, EvaluationMatrix]:
-    """Learn ``tasks`` in turn, each once; after each, judge all of ``judged_by``: metric -> matrix.
+    """Learn ``tasks`` in turn, each once; after each, judge all of ``judged_by``: metric of :func:`evaluate` -> matrix.
 
     ``judged_by[j]`` holds test events of what ``tasks[j]`` trains on: the same cut of other sequences
     (``cut_at(test, times)`` with the same times), or of another order, in the same order.
@@ -37,18 +36,18 @@ def through_tasks(
     """
     if len(tasks) != len(judged_by) or not tasks:
         raise InputError(f"{len(tasks)} tasks to learn, {len(judged_by)} to judge by; expected as many, at least one")
-    rows = [_judge(learner.model, judged_by)]
+    rows = [evaluate_all(learner.model, judged_by, forecasts=forecasts)]
     for task in tasks:
         learner.learn(task)
-        rows.append(_judge(learner.model, judged_by))
+        rows.append(evaluate_all(learner.model, judged_by, forecasts=forecasts))
     found = {}
-    for name, higher in HIGHER_IS_BETTER.items():
+    for name in rows[0][0]:
         table = np.array([[values[name] for values in row] for row in rows])
-        found[name] = EvaluationMatrix(name, table[1:], table[0], higher)
+        found[name] = EvaluationMatrix(name, table[1:], table[0], HIGHER_IS_BETTER[name])
     return found
 
 
-def prequential_blocks(learner: ContinualLearner, blocks: Sequence[Task]) -> Iterator[Block]:
+def prequential_blocks(learner: ContinualLearner, blocks: Sequence[Task], *, forecasts: bool = True) -> Iterator[Block]:
     """The prequential curve: each block is judged by what was learned from the blocks before it, then learned.
 
     Cut the stream as finely as the curve is wanted (``cut_by_time(events, 100)``); a block without scored events is
@@ -57,10 +56,6 @@ def prequential_blocks(learner: ContinualLearner, blocks: Sequence[Task]) -> Ite
     """
     for number, block in enumerate(blocks):
         if scored := block.num_scored:
-            yield Block(number, block.span, scored, evaluate(learner.model, block))
+            yield Block(number, block.span, scored, evaluate(learner.model, block, forecasts=forecasts))
         if len(block):
             learner.learn(block)
-
-
-def _judge(model: PointProcess, tasks: Sequence[Task]) -> list[dict[str, float]]:
-    return [evaluate(model, task) for task in tasks]

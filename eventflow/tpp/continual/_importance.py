@@ -11,7 +11,7 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.nn import map_state
 from eventflow.tpp._process import PointProcess
-from eventflow.tpp.continual._tasks import Task, TaskBatch, left_and_log_prob
+from eventflow.tpp.continual._tasks import Task, TaskBatch, told
 
 Named = dict[str, Tensor]
 
@@ -65,7 +65,7 @@ def fisher(model: PointProcess, task: Task) -> Named:
     """The empirical Fisher information's diagonal: the mean over sequences of the squared gradient of the sequence's
     log-likelihood over the task (the observed events stand for draws from the model)."""
     every = range(len(task))
-    return _mean_gradient(model, task, every, lambda batch: left_and_log_prob(model, batch)[2].sum(), Tensor.square)
+    return _mean_gradient(model, task, every, lambda batch: told(model, batch).log_prob.sum(), Tensor.square)
 
 
 def sensitivity(model: PointProcess, task: Task) -> Named:

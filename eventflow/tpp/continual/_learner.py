@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from eventflow.errors import InputError
-from eventflow.events import concatenate
 from eventflow.tpp._process import PointProcess
-from eventflow.tpp.continual._tasks import Task, TaskBatch, left_and_log_prob
+from eventflow.tpp.continual._tasks import Task, TaskBatch, together, told
 
 
 @runtime_checkable
@@ -60,6 +59,8 @@ class FineTune:
 
     The loss of a step is the negative log-likelihood (nats) of its sequences over the events that so many sequences of
     the task have on average. The base of all other learners: they add to :meth:`_loss`, or act after a step or a task.
+    Fine-tuning a model with a pool of prompts is PromptTPP's way of learning: the match of keys and queries is part of
+    the loss, and pool and encoder move at their own rates.
 
     Args:
         model: where learning starts; it is copied, never changed.
@@ -71,6 +72,7 @@ class FineTune:
         self._model = copy.deepcopy(model)
         self._optimizer = self._fresh_optimizer()
         self._random = np.random.default_rng(self.steps.seed)
+        self._number = 0
 
     @property
     def model(self) -> PointProcess:
@@ -98,11 +100,14 @@ class FineTune:
         loss = self._loss(shown, events_per_sequence)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for parameter in self._model.resting(self._number):
+            parameter.grad = None
+        self._number += 1
         self._optimizer.step()
         return float(loss.detach())
 
     def _loss(self, shown: Task, events_per_sequence: float) -> Tensor:
-        return nll(self._model, shown.batch(dtype=self._model.dtype), events_per_sequence)
+        return training_loss(self._model, shown.batch(dtype=self._model.dtype), events_per_sequence)
 
     def _after(self, task: Task) -> None:
         """What is done when a task is over."""
@@ -139,19 +144,14 @@ class Retrain(FineTune):
         super().learn(together(self._seen))
 
 
-def nll(model: PointProcess, batch: TaskBatch, events_per_sequence: float) -> Tensor:
-    """Negative log-likelihood of the batch over the events that so many sequences have on average."""
-    return -left_and_log_prob(model, batch)[2].sum() / (len(batch) * events_per_sequence)
+def training_loss(model: PointProcess, batch: TaskBatch, events_per_sequence: float) -> Tensor:
+    """Negative log-likelihood of the batch over the events that so many sequences have on average; with what a model
+    with prompts adds to it in training (:meth:`PointProcess.auxiliary`)."""
+    said = told(model, batch)
+    loss = model.auxiliary(said.left, said.last, batch.padded.mask) - said.log_prob
+    return loss.sum() / (len(batch) * events_per_sequence)
 
 
 def rate(task: Task) -> float:
     """Scored events per sequence; at least one in all, so that a silent task can be learned from, too."""
     return max(task.num_scored, 1) / max(len(task), 1)
-
-
-def together(tasks: Sequence[Task]) -> Task:
-    """The sequences of all tasks as one; each keeps its own history and its own beginning."""
-    joint = concatenate([replace(task.events, keys=None) for task in tasks])
-    span = min(task.span[0] for task in tasks), max(task.span[1] for task in tasks)
-    since = np.concatenate([task.since for task in tasks])
-    return Task(joint, since, np.concatenate([task.given for task in tasks]), span, "+".join(t.name for t in tasks))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eventflow.errors import InputError
+from eventflow.events import PaddedBatch
 from eventflow.nn import map_state
 from eventflow.tpp._process import PointProcess
 from eventflow.tpp.continual._learner import Steps
@@ -79,7 +80,7 @@ class PrototypeMarks(PointProcess):
     @torch.no_grad()
     def embedded(self, batch: TaskBatch) -> Seen:
         """Counts and sums of the scored events of a batch, under the present embedding."""
-        left, _ = self.left_states(batch.padded)
+        left, _ = self.base.left_states(batch.padded)
         rows = batch.padded.scored.flatten().nonzero()[:, 0]
         state = map_state(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), left)
         z = self._embed(self.base._intensity(state, self._gaps(batch.padded.dt.flatten()[rows])))
@@ -113,6 +114,26 @@ class PrototypeMarks(PointProcess):
 
     def _encode(self, mark: Tensor, u: Tensor, mask: Tensor) -> Any:
         return self.base._encode(mark, u, mask)
+
+    def init_at(self, start: Tensor) -> Any:
+        """See :meth:`PointProcess.init_at`."""
+        return self.base.init_at(start)
+
+    def encode(self, batch: PaddedBatch) -> Any:
+        """See :meth:`PointProcess.encode`."""
+        return self.base.encode(batch)
+
+    @property
+    def prompts(self) -> Any:
+        """The base's."""
+        return self.base.prompts
+
+    def _match(self, state: Any) -> Tensor:
+        return self.base._match(state)
+
+    def resting(self, step: int) -> list[nn.Parameter]:
+        """The base's; the noise never rests."""
+        return self.base.resting(step)
 
     def _intensity(self, state: Any, u: Tensor) -> Tensor:
         intensity = self.base._intensity(state, u)

@@ -11,8 +11,8 @@ from torch import Tensor
 from eventflow.errors import InputError, did_you_mean
 from eventflow.tpp._process import PointProcess
 from eventflow.tpp.continual._importance import Anchor, Named, fisher, here, sensitivity
-from eventflow.tpp.continual._learner import FineTune, Steps, nll, rate, together
-from eventflow.tpp.continual._tasks import Task, task_log_prob
+from eventflow.tpp.continual._learner import FineTune, Steps, rate, training_loss
+from eventflow.tpp.continual._tasks import Task, task_log_prob, together
 
 _KEEPS = ("all", "latest")
 #: Sequences of a task by which EWC and MAS weigh the parameters, at most: an average over more would hardly differ.
@@ -159,7 +159,7 @@ class TaskFreeMAS(_Anchored):
         loss = super()._loss(shown, events_per_sequence)
         if self.buffer is None:
             return loss
-        return loss + nll(self._model, self.buffer.batch(dtype=self._model.dtype), rate(self.buffer))
+        return loss + training_loss(self._model, self.buffer.batch(dtype=self._model.dtype), rate(self.buffer))
 
     def _keep_hardest(self, shown: Task) -> None:
         both = shown if self.buffer is None else together([self.buffer, shown])

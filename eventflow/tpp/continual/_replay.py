@@ -11,9 +11,9 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.tpp._process import PointProcess
 from eventflow.tpp.continual._importance import log_intensities
-from eventflow.tpp.continual._learner import FineTune, Steps, nll, rate, together
+from eventflow.tpp.continual._learner import FineTune, Steps, rate, training_loss
 from eventflow.tpp.continual._reservoir import Reservoir
-from eventflow.tpp.continual._tasks import Task
+from eventflow.tpp.continual._tasks import Task, together
 
 
 class Replay(FineTune):
@@ -56,7 +56,7 @@ class Replay(FineTune):
         return together(drawn) if drawn else None
 
     def _replayed(self, past: Task) -> Tensor:
-        return nll(self._model, past.batch(dtype=self._model.dtype), rate(past))
+        return training_loss(self._model, past.batch(dtype=self._model.dtype), rate(past))
 
 
 class CLSER(Replay):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -116,8 +116,18 @@ class TaskBatch:
         return len(self.padded)
 
 
-def left_and_log_prob(model: PointProcess, batch: TaskBatch) -> tuple[Any, Tensor, Tensor]:
-    """(states before each event (B, T, ...), log-density of each scored event (B, T), log-likelihood (B,))."""
+class Told(NamedTuple):
+    """What a model says of a batch: ``left``, states before each event (B, T, ...); ``last``, after the last one;
+    ``terms`` (B, T), log-density of each scored event; ``log_prob`` (B,), of the sequences over their task."""
+
+    left: Any
+    last: Any
+    terms: Tensor
+    log_prob: Tensor
+
+
+def told(model: PointProcess, batch: TaskBatch) -> Told:
+    """States and likelihood of a batch."""
     padded = batch.padded
     left, last = model.left_states(padded)
     terms = model._event_terms(left, padded)
@@ -126,12 +136,12 @@ def left_and_log_prob(model: PointProcess, batch: TaskBatch) -> tuple[Any, Tenso
     opening = map_state(lambda leaf: leaf[row, batch.past], every)
     before = model._compensator(opening, model._gaps(batch.silence))
     tail = model._compensator(last, model._gaps(padded.tail))
-    return left, terms, terms.sum(1) - tail + before
+    return Told(left, last, terms, terms.sum(1) - tail + before)
 
 
 def task_log_prob(model: PointProcess, task: Task) -> Tensor:
     """(s,) exact log-likelihood of each sequence over its part of the task, given its history."""
-    parts = [left_and_log_prob(model, batch)[2] for batch in task.batches(dtype=model.dtype)]
+    parts = [told(model, batch).log_prob for batch in task.batches(dtype=model.dtype)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=model.dtype)
 
 
@@ -157,10 +167,12 @@ def cut_at(events: Events, times: ArrayLike, *, history: str = "carried") -> lis
         history: "carried" or "none"; see the module.
 
     Raises:
-        InputError: times that do not rise or lie outside, so that a task would be empty; an unknown history.
+        InputError: times that do not rise or lie outside, so that a task would be empty; an unknown history; sequences
+            whose times are not of one clock.
     """
     if history not in HISTORIES:
         raise InputError(f"history={history!r}; {did_you_mean(history, HISTORIES)}")
+    _check_clock(events)
     start, end = _ends(events)
     edges = np.concatenate([[start], np.asarray(times, dtype=events.t.dtype).reshape(-1), [end]])
     if not (np.diff(edges) > 0).all():  # nor NaN
@@ -196,6 +208,17 @@ def _ends(events: Events) -> tuple[Any, Any]:
     return events.span[:, 0].min(), events.span[:, 1].max()
 
 
+def _check_clock(events: Events) -> None:
+    """Refuse sessions that all begin with an event at one and the same time: each has a clock of its own."""
+    first = events.t[events.offsets[:-1][events.given_first & (events.lengths > 0)]]
+    if len(first) > 1 and (first == first[0]).all():
+        raise InputError(
+            f"each of the {len(first)} sequences begins with an event at t={first[0]}: they count from their own first "
+            "events, and nothing says which came earlier. Load them with their absolute times (columns: {time: ...} of "
+            "the card), or cut by source: cut_by_source({'north': events, 'south': others})"
+        )
+
+
 def _window(events: Events, start: Any, end: Any, number: int, history: str) -> Task:
     begin = events.span[:, 0].copy()
     given = events.given_first.copy()
@@ -221,3 +244,11 @@ def _between(events: Events, low: Array, high: Array) -> Events:
         events, t=events.t[keep], marks=marks, offsets=np.concatenate([[0], np.cumsum(counts)]),
         span=np.stack([low, high], 1),
     )  # fmt: skip
+
+
+def together(tasks: Sequence[Task]) -> Task:
+    """The sequences of all tasks as one; each keeps its own history and its own beginning."""
+    joint = concatenate([replace(task.events, keys=None) for task in tasks])
+    span = min(task.span[0] for task in tasks), max(task.span[1] for task in tasks)
+    since = np.concatenate([task.since for task in tasks])
+    return Task(joint, since, np.concatenate([task.given for task in tasks]), span, "+".join(t.name for t in tasks))
