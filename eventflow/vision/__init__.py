@@ -24,6 +24,7 @@ from eventflow.vision._dsec import DsecSequence as DsecSequence
 from eventflow.vision._dsec import FlowItem as FlowItem
 from eventflow.vision._filters import Denoise as Denoise
 from eventflow.vision._filters import RefractoryPeriod as RefractoryPeriod
+from eventflow.vision._flow_picture import flow_colours as flow_colours
 from eventflow.vision._png16 import decode_flow as decode_flow
 from eventflow.vision._png16 import encode_flow as encode_flow
 from eventflow.vision._png16 import read_flow_png as read_flow_png
@@ -80,9 +81,9 @@ __all__ = [
     "RandomCrop", "RandomFlipLR", "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "Recipe",
     "RefractoryPeriod", "Representation", "Sample", "Scene", "SpatialJitter", "SpikeTensor", "State", "TimeJitter",
     "TimeSurface", "TimestampImage", "UNetState", "UniformNoise", "VoxelGrid", "angular_error", "data_render",
-    "data_simulate_flow", "decode_flow", "encode_flow", "epe", "flow_entry", "live", "load_flow", "load_sequences",
-    "npe", "random_scene", "read_flow_png", "save_flow", "simulate", "simulate_chunks", "write_dataset",
-    "write_dsec_submission", "write_flow_png", "write_recording",
+    "data_simulate_flow", "decode_flow", "encode_flow", "epe", "flow_colours", "flow_entry", "live", "load_flow",
+    "load_sequences", "npe", "random_scene", "read_flow_png", "save_flow", "simulate", "simulate_chunks",
+    "write_dataset", "write_dsec_submission", "write_flow_png", "write_recording",
 ]  # fmt: skip
 
 _HOME = {
