@@ -62,6 +62,7 @@ from eventflow.tpp.models._neural import NeuralPointProcess as NeuralPointProces
 from eventflow.tpp.models._nhp import NHP as NHP
 from eventflow.tpp.models._odetpp import ODETPP as ODETPP
 from eventflow.tpp.models._poisson import Poisson as Poisson
+from eventflow.tpp.models._prompt_attnhp import PromptAttNHP as PromptAttNHP
 from eventflow.tpp.models._prompt_cell import PromptCell as PromptCell
 from eventflow.tpp.models._prompt_nhp import PromptNHP as PromptNHP
 from eventflow.tpp.models._rmtpp import RMTPP as RMTPP

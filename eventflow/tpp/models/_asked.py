@@ -22,6 +22,10 @@ class AskedProcess(PointProcess):
         each event; the last one of each row is where its gap ends. Gaps (B, T) are 0 in the padding."""
         raise NotImplementedError
 
+    def _ahead_in(self, batch: PaddedBatch, gap: Tensor, ahead: Tensor) -> Tensor:
+        """:meth:`_ahead`, for a subclass that looks at more of a batch than marks and gaps."""
+        return self._ahead(batch.mark, gap, ahead)
+
     def _parts(self, batch: PaddedBatch, rule: Rule) -> tuple[Tensor, Tensor]:
         """(B, T) log-intensities of the events at their times, and (B, T + 1) integrals over the gaps before them, with
         the last silence behind each last event."""
@@ -31,7 +35,7 @@ class AskedProcess(PointProcess):
         u = torch.cat([gap, gap.new_zeros(len(batch), 1)], 1)
         u = u.index_put((rows, batch.lengths), self._gaps(batch.tail))
         nodes, weights = (torch.tensor(x, dtype=u.dtype, device=u.device) for x in rule)
-        lam = self._ahead(batch.mark, gap, u[..., None] * torch.cat([nodes, nodes.new_ones(1)]))
+        lam = self._ahead_in(batch, gap, u[..., None] * torch.cat([nodes, nodes.new_ones(1)]))
         here = lam[:, :length, -1].gather(-1, batch.mark[..., None])[..., 0].log()
         return here, u * (lam[:, :, :-1].sum(-1) @ weights)
 
@@ -70,17 +74,23 @@ class QueuedProcess(AskedProcess):
         """What the start and all events of a batch leave behind, S = 1 + T places."""
         raise NotImplementedError
 
+    def _row_of(self, batch: PaddedBatch) -> Any:
+        """:meth:`_row`, for a subclass that looks at more of a batch than marks and gaps."""
+        return self._row(batch.mark, torch.where(batch.mask, self._gaps(batch.dt), 0))
+
     def _queues(self, row: Any, last: Tensor, slots: int) -> Any:
         """States (B, M, ...) with this many slots whose last event is at the places ``last`` (B, M) of the row."""
         raise NotImplementedError
 
-    def _encode(self, mark: Tensor, u: Tensor, mask: Tensor) -> Any:
-        return self._queues(self._row(mark, torch.where(mask, u, 0)), mask.long().cumsum(1), self.window)
+    def encode(self, batch: PaddedBatch) -> Any:
+        """See :meth:`PointProcess.encode`."""
+        self._check_marks(batch)
+        return self._queues(self._row_of(batch), batch.mask.long().cumsum(1), self.window)
 
     def left_states(self, batch: PaddedBatch) -> tuple[Any, Any]:
         """As :meth:`PointProcess.left_states`; the queues have no more slots than there are events to fill them."""
         self._check_marks(batch)
-        row = self._row(batch.mark, torch.where(batch.mask, self._gaps(batch.dt), 0))
+        row = self._row_of(batch)
         slots, lengths = min(self.window, 1 + batch.mask.shape[1]), batch.lengths[:, None]
         place = torch.arange(batch.mask.shape[1], device=lengths.device)
         left, last = (self._queues(row, c, slots) for c in (torch.minimum(place, lengths), lengths))
