@@ -13,7 +13,7 @@ from eventflow.errors import InputError
 from eventflow.events import Events, PaddedBatch, Schema, pad
 from eventflow.nn import GRU, LSTM, SoftplusNetwork, WeibullMixture
 from eventflow.testing import check_cell, check_point_process
-from eventflow.tpp import NeuralPointProcess, PointProcess, PromptCell, PromptNHP
+from eventflow.tpp import NeuralPointProcess, PointProcess, PromptAttNHP, PromptCell, PromptNHP
 from eventflow.tpp.models._prompt_pool import PromptPool
 
 SMALL = {"prompts": 6, "retrieved": 2, "time_size": 4}
@@ -31,6 +31,9 @@ MODELS = {
     "nhp": lambda: PromptNHP(3, hidden_size=5, time_scale=2.0, quadrature=30, **SMALL),
     "lstm-weibull": lambda: NeuralPointProcess(
         3, PromptCell(LSTM(5, 6), discount=0.7, **SMALL), WeibullMixture(6, 3, components=3), time_scale=3.0
+    ),
+    "attnhp": lambda: PromptAttNHP(
+        3, hidden_size=4, window=5, length=2, fastest=1.0, time_scale=2.0, quadrature=40, **SMALL
     ),
     "gru-softplus": lambda: NeuralPointProcess(
         3, PromptCell(GRU(5, 6), **SMALL), SoftplusNetwork(6, 3), quadrature=30, time_scale=0.5
@@ -67,13 +70,15 @@ def retrieved(process: PointProcess, batch: PaddedBatch, monkeypatch: pytest.Mon
     with torch.no_grad():
         process.encode(batch)
     monkeypatch.setattr(PromptPool, "retrieve", plain)
-    first, rest = seen
-    return torch.cat([first[:, None], rest], 1)
+    return torch.cat([found if found.dim() == 3 else found[:, None] for found in seen], 1)  # (of the start apart)
 
 
-def test_every_law(process: PointProcess) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("attnhp", "gru-softplus") else []) for name in MODELS]
+)
+def test_every_law(name: str) -> None:
     """Among them: causality, a stream is its batch, a sequence alone is itself in a batch, checkpoints."""
-    check_point_process(process)
+    check_point_process(wild(MODELS[name]()))
 
 
 @pytest.mark.slow

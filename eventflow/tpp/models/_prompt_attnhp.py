@@ -11,6 +11,7 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.events import PaddedBatch
 from eventflow.ops import scan
+from eventflow.tpp.models._asked import QueuedProcess
 from eventflow.tpp.models._attnhp import EVERY, AttNHP, AttNHPState, _attended, _layer
 from eventflow.tpp.models._prompt_pool import PromptPool
 
@@ -184,6 +185,8 @@ class PromptAttNHP(AttNHP):
         keys, values = self._events(mark, self._encoding(clock), attend)
         return _Row(keys, values, clock, *tokens, match, total, weight, start)
 
+    left_states = QueuedProcess.left_states
+
     def _queues(self, row: _Row, last: Tensor, slots: int) -> PromptAttNHPState:  # type: ignore[override]
         queue = super()._queues(row[:3], last, slots)
         line = torch.arange(len(last), device=last.device)[:, None]
@@ -193,15 +196,15 @@ class PromptAttNHP(AttNHP):
     def _ahead_in(self, batch: PaddedBatch, gap: Tensor, ahead: Tensor) -> Tensor:
         row = self._row_of(batch)
         z = self._encoding((row.clock[..., None] + ahead).flatten(1))
-        h = self._tokens(z.shape[1]).expand(len(z), self.heads, -1, -1)
+        h = self.token.expand(len(z), self.heads, z.shape[1], -1)  # type: ignore[union-attr]
         place = torch.arange(row.clock.shape[1], device=z.device)
-        seen = self._within(place[:, None], place).repeat_interleave(h.shape[2] // len(place), 0)
+        seen = self._within(place[:, None], place).repeat_interleave(ahead.shape[2], 0)
         for layer in range(self.num_layers):
             query = self._project(layer, EVERY, h, z)[..., : self.hidden_size]
             key, value = (x[:, :, layer].transpose(1, 2) for x in (row.keys, row.values))
             tokens = [x[:, :, :, layer] for x in (row.prompt_keys, row.prompt_values)]
             h = h + torch.tanh(_beside(query, (key, value, seen), tokens))
-        return self._lambda(h).unflatten(1, (len(place), -1))
+        return self.head(h.transpose(1, 2).flatten(2)).unflatten(1, ahead.shape[1:])
 
     def fit_terms(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
         """See :meth:`PointProcess.fit_terms`; a retrieval needs no attention, and so its match is found by itself."""
@@ -212,11 +215,11 @@ class PromptAttNHP(AttNHP):
 
 
 def _joined(state: PromptAttNHPState) -> AttNHPState:
-    """Prompts and events as one queue."""
-    keys = torch.cat([state.prompt_keys, state.keys], -4)
-    values = torch.cat([state.prompt_values, state.values], -4)
+    """Events and prompts as one queue; empty slots come first, as there."""
+    keys = torch.cat([state.keys, state.prompt_keys], -4)
+    values = torch.cat([state.values, state.prompt_values], -4)
     prompted = torch.ones_like(state.prompt_keys[..., 0, 0, 0], dtype=torch.bool)
-    return AttNHPState(keys, values, torch.cat([prompted, state.there], -1), state.clock, state.elapsed)
+    return AttNHPState(keys, values, torch.cat([state.there, prompted], -1), state.clock, state.elapsed)
 
 
 def _beside(query: Tensor, events: tuple[Tensor, Tensor, Tensor], tokens: list[Tensor]) -> Tensor:
