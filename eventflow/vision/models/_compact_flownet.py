@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eventflow.errors import InputError
-from eventflow.vision.models._folded import Folded
 from eventflow.vision.models._network import FlowNetwork, check_sizes
 
 #: Every stride of the stem; the finest level has a quarter of the image's height and width.
@@ -48,24 +47,9 @@ class GatedMemory(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """h' (B, C, H, W) of x and h, each (B, C, H, W)."""
-        gates = torch.sigmoid(self.norm(self.input(x)) + self.memory(self.neighbours(h)))
+        gates = torch.sigmoid(self.norm(self.input(x)) + self.memory(self.neighbours(h))).to(h.dtype)  # if mixed
         write, new = gates.chunk(2, 1)
         return torch.lerp(h, 2 * new - 1, write)  # 2 sigmoid(a) - 1 is tanh(a / 2), and several times as fast
-
-    def live(self) -> nn.Module:
-        """For running only."""
-        return _LiveMemory(self)
-
-
-class _LiveMemory(nn.Module):
-    def __init__(self, memory: GatedMemory) -> None:
-        super().__init__()
-        self.input, self.memory = Folded(memory.input, memory.norm), Folded(memory.memory)
-        self.neighbours = Folded(memory.neighbours)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        write, new = self.memory.add_to(self.input(x), self.neighbours(h)).sigmoid_().chunk(2, 1)
-        return torch.lerp(h, new.mul_(2).sub_(1), write)
 
 
 class Refine(nn.Module):
@@ -84,28 +68,6 @@ class Refine(nn.Module):
         """(B, C, H, W) of h (B, C, H, W) and (B, C', H / 2, W / 2)."""
         y = torch.relu(self.norm(self.own(h) + enlarge(self.coarser(coarser), 2)))
         return torch.relu(y + self.mix_norm(self.mix(self.neighbours(y))))
-
-    def live(self) -> nn.Module:
-        """For running only."""
-        return _LiveRefine(self)
-
-
-class _LiveRefine(nn.Module):
-    def __init__(self, refine: Refine) -> None:
-        super().__init__()
-        self.own, self.coarser = Folded(refine.own, refine.norm), _scaled(refine.coarser, refine.norm)
-        self.neighbours, self.mix = Folded(refine.neighbours), Folded(refine.mix, refine.mix_norm, relu=True)
-
-    def forward(self, h: Tensor, coarser: Tensor) -> Tensor:
-        y = self.own(h).add_(enlarge(self.coarser(coarser), 2)).relu_()
-        return self.mix.add_to(y, self.neighbours(y))
-
-
-def _scaled(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Folded:
-    """A convolution whose output is added before a batch-norm: with the norm's factor, without its shift."""
-    made = Folded(convolution, norm)
-    made.bias = None
-    return made
 
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
@@ -129,10 +91,6 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """relu(BN(W x)): (B, C', H / stride, W / stride)."""
         return torch.relu(self.norm(self.convolution(x)))
-
-    def live(self) -> nn.Module:
-        """For running only."""
-        return Folded(self.convolution, self.norm, relu=True)
 
 
 class CompactFlowNet(FlowNetwork[CompactState]):

@@ -1,7 +1,8 @@
 """Flow networks for running only: the same numbers to the last digits, without what training needs.
 
 Batch-norms become part of the convolutions before them, weights lie as the processor's convolutions want them, images
-lie channels last, and what follows a convolution is done in its pass. Layers that know how have a method ``live()``.
+lie channels last, transposed convolutions are computed as plain ones, and what follows a convolution (gates, neurons)
+is one pass over memory.
 """
 
 from __future__ import annotations
@@ -11,28 +12,28 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from eventflow.vision.models._folded import Folded
+from eventflow.vision.models._live_layers import LIVE
 from eventflow.vision.models._network import FlowNetwork
 
 N = TypeVar("N", bound=FlowNetwork[Any])
 
 
 def live(network: N) -> N:
-    """A copy of a flow network that runs faster and cannot be trained: the same contract, numbers within rounding.
+    """A copy of a flow network, on the CPU, that runs faster and cannot be trained: the same contract, numbers within
+    rounding.
 
-    Its states are its own: begin with its ``init``. A copy holds its weights twice, and does not see later changes of
-    the network's.
+    Its states are its own: begin with its ``init``. It holds its weights twice, and does not see later changes of the
+    network's. Layers of classes that are not this room's stay as they are.
     """
-    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    copied = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     _replace(copied)
     return copied
 
 
 def _replace(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if hasattr(child, "live"):
-            module.add_module(name, child.live())  # type: ignore[operator]
-        elif isinstance(child, nn.Conv2d):
-            module.add_module(name, Folded(child))
-        else:
+        kind: Any = LIVE.get(type(child))  # type: ignore[call-overload]
+        if kind is None:
             _replace(child)
+        else:
+            module.add_module(name, kind(child).requires_grad_(False))
