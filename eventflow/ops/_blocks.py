@@ -58,6 +58,19 @@ def planes(t, window, scale, top, where):  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def is_sorted(t):  # pragma: no cover - compiled
+    """Whether no time is before the one in front of it."""
+    for i in range(0, len(t) - 1, BLOCK):
+        after = t[i + 1 : i + 1 + BLOCK]
+        before, back = t[i : i + len(after)], np.uint64(0)
+        for k in range(len(after)):
+            back |= np.uint64(after[k] < before[k])
+        if back:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def clear(grid, ready, plane):  # pragma: no cover - compiled
     """Zero the planes from ``ready`` to the highest in ``plane`` and the next; returns how many are ready then.
 

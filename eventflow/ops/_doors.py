@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +21,10 @@ from eventflow.ops._columns import (
     rectify_map,
     window,
 )
+from eventflow.ops._threads import in_threads
 
 BACKENDS = ("auto", "numba", "torch", "naive")
-#: Adds columns in a window to a grid: (columns, window, grid, interpolation, rectification map, ready bins) -> faults.
+#: Adds columns in a window to a grid: (columns, window, grid, interpolation, map, room=, ready=, stop=) -> faults.
 Kernel = Callable[..., tuple[int, int, int]]
 
 
@@ -77,44 +77,25 @@ def by_kernel(c: Columns, w: Window, grid: Array, r: Request, kernel: Kernel) ->
     if r.out is not None and (fault := first_fault(r.op, c, height, width)):
         raise fault  # before anything is added
 
+    # taken here, for every thread: memory that a thread takes is new to the system each time
+    rooms = [np.empty(2 * height * width, np.float32) for _ in range(max(r.threads, 1))]
+
     def add(w: Window) -> tuple[int, int, int]:
-        if r.threads > 1 and len(c.t) > 1:
-            return _in_threads(c, w, grid, r, lambda *given, **kw: kernel(*given, r.interpolation, table, **kw))
-        return kernel(c, w, grid, r.interpolation, table, ready=0 if r.out is None else len(grid))
+        kept, how = r.out is not None, (r.interpolation, table)
+        if r.threads > 1:
+            found = in_threads(
+                c, w, grid, lambda part, k, **bins: kernel(part, w, grid, *how, room=rooms[k], **bins),
+                threads=r.threads, cleared=kept, shared=r.op == "voxel_grid",
+            )  # fmt: skip
+            if found is not None:
+                return found
+        return kernel(c, w, grid, *how, room=rooms[0], ready=len(grid) if kept else 0, stop=len(grid))
 
     off, seen, outside = add(w)
     if w.closed and outside:  # not in time order: the first and the last event are not the ends
         off, seen, _ = add(in_order(w, c.t))
     if ((off and whole) or seen > 1) and (fault := first_fault(r.op, c, height, width)):
         raise fault
-
-
-def _in_threads(c: Columns, w: Window, grid: Array, r: Request, kernel: Kernel) -> tuple[int, int, int]:
-    """Each thread takes a stretch of the events; all but the first have a grid of their own, added where touched."""
-    cuts = np.linspace(0, len(c.t), r.threads + 1).astype(int)
-    own = [grid, *(np.empty(grid.shape, np.float32) for _ in range(r.threads - 1))]
-    touched = [_touched(c.t[lo:hi], w, len(grid)) for lo, hi in zip(cuts, cuts[1:], strict=False)]
-
-    def work(i: int) -> tuple[int, int, int]:
-        part = Columns(*(v[cuts[i] : cuts[i + 1]] for v in c))
-        return kernel(part, w, own[i], ready=touched[i].start if i else (0 if r.out is None else len(grid)))
-
-    with ThreadPoolExecutor(r.threads) as pool:
-        results = list(pool.map(work, range(r.threads)))
-        for i in range(1, r.threads):
-            list(pool.map(lambda b, i=i: np.add(grid[b], own[i][b], out=grid[b]), touched[i]))
-    return sum(n[0] for n in results), max(n[1] for n in results), sum(n[2] for n in results)
-
-
-def _touched(t: Array, w: Window, bins: int) -> range:
-    """The bins, or a few more, that events at these times can reach; all of them where some lie outside the window."""
-    if not len(t):
-        return range(0)
-    low, high = (float(v) - float(w.start) for v in (t.min(), t.max()))
-    if low < 0 or high > w.length or not w.length:
-        return range(bins)
-    scale = bins / w.length  # at least the scale of any op
-    return range(max(int(low * scale) - 1, 0), min(int(high * scale) + 2, bins))
 
 
 def by_torch(given: tuple[Any, ...], r: Request, run: Callable[..., Any]) -> Any:

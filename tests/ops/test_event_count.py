@@ -93,3 +93,9 @@ def test_mistakes_are_named() -> None:
         event_count([0, 1], [0, 1], [0, 0], np.array([1, 3], np.uint8), bins=1, **SENSOR)
     with pytest.raises(InputError, match="known: bilinear, nearest|did you mean"):
         event_count([0, 1], [0, 1], [0, 0], [1, 1], bins=1, interpolation="time", **SENSOR)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_a_whole_pixel_off_the_sensor_is_a_fault(interpolation) -> None:
+    with pytest.raises(InputError, match="outside height"):
+        event_count([0, 1], [0, SENSOR["width"]], [0, 0], [1, 1], bins=1, interpolation=interpolation, **SENSOR)

@@ -169,6 +169,46 @@ def test_threads_change_nothing_but_rounding(interpolation, threads) -> None:
     np.testing.assert_allclose(grid - 1, voxel_grid(t, x, y, p, span=(t[0], t[-1] + 1), **how), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["outside the window", "silent in between", "out of order", "two bins", "all at once"])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_threads_whatever_the_times(interpolation, kind) -> None:
+    t, x, y, p = draw(4000)
+    span, bins = (int(t[0]), int(t[-1]) + 1), 9
+    if kind == "outside the window":
+        span = (int(t[900]), int(t[3100]))
+    elif kind == "silent in between":
+        t = np.where(t > t[1000], t[-1] - 5, t)
+    elif kind == "out of order":
+        t = np.random.default_rng(0).permutation(t)
+    elif kind == "two bins":
+        bins = 2
+    else:
+        t = np.full_like(t, t[0])
+    how = {"bins": bins, "interpolation": interpolation, "span": span, **SENSOR}
+    want = voxel_grid(t, x, y, p, backend="naive", **how)
+    for threads in (2, 3, 7):
+        np.testing.assert_allclose(voxel_grid(t, x, y, p, threads=threads, **how), want, rtol=1e-5, atol=2e-5)
+    with pytest.raises(InputError, match="outside height"):
+        voxel_grid(t, np.append(x[:-1], W), y, p, threads=2, **how)
+
+
+@pytest.mark.parametrize("interpolation", ["time", "trilinear"])
+def test_a_block_after_the_other_like_all_at_once(interpolation) -> None:
+    """Many events between two planes, then few, then many again, some off the sensor, some going back in time."""
+    rng = np.random.default_rng(5)
+    t = np.concatenate([np.sort(rng.integers(0, 250, 5000)), rng.integers(250, 500, 90), np.arange(500, 1000)])
+    t[-40:] = rng.integers(0, 1000, 40)
+    x, y = (rng.uniform(-1, side + 1, len(t)) for side in (W, H))
+    p = rng.integers(0, 2, len(t)).astype(np.uint8)
+    how = {"bins": 5, "span": (0, 1000), "interpolation": interpolation, **SENSOR}
+    whole = voxel_grid(t, x, y, p, **how)
+    np.testing.assert_allclose(whole, voxel_grid(t, x, y, p, backend="naive", **how), rtol=1e-5, atol=2e-4)
+    grid = np.zeros_like(whole)
+    for i in range(len(t)):
+        voxel_grid(*(v[i : i + 1] for v in (t, x, y, p)), out=grid, **how)
+    np.testing.assert_array_equal(grid, whole)
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     rng = np.random.default_rng(0)
     t, x, y = (

@@ -36,7 +36,7 @@ def event_count(
         rectify: (height, width, 2) map of (x, y) at [y, x]; integer pixels are moved by it first.
         out: (bins, 2, height, width) float32 array to add to, in place, and return: the counts so far of a stream.
             Needs ``span``. Any cutting into chunks gives the same bits.
-        threads: CPU threads; with more than one, bilinear sums may differ in the last bits.
+        threads: CPU threads, each with bins of its own. One where times go back.
         backend: "numba" (CPU), "torch" (any device; differentiable), "naive" (the definition), or "auto": torch where a
             gradient is wanted or the tensors are not on the CPU, else numba.
 

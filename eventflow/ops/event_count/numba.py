@@ -11,24 +11,26 @@ from eventflow.ops._blocks import BLOCK, clear, corners, gather, pixels, planes,
 from eventflow.ops._columns import Array, Columns, Window, whole_pixels
 
 
-def count(c: Columns, w: Window, grid: Array, interpolation: str, table: Array, *, ready: int) -> Any:
+def count(
+    c: Columns, w: Window, grid: Array, interpolation: str, table: Array, *, room: Array, ready: int, stop: int
+) -> Any:  # fmt: skip
     """Add the events to ``grid`` (bins, 2, height, width) float32, in place.
 
     Returns how many pixels were off the sensor, the or of all polarities, and how many events were outside the window.
-    The first ``ready`` bins hold numbers already; the others are taken for uninitialised memory.
+    Bins [ready, stop) are taken for uninitialised memory. ``room`` is not needed.
     """
     scale = grid.shape[0] / w.length if w.length else 0.0
     if interpolation == "bilinear":
-        return _bilinear(c, tuple(w), scale, (grid, ready), table)
+        return _bilinear(c, tuple(w), scale, (grid, ready, stop), table)
     if c.x.dtype != np.uint16:
         c = whole_pixels(c, grid.shape[2:], shift=0.5)
-    return _nearest(c, tuple(w), scale, (grid, ready))
+    return _nearest(c, tuple(w), scale, (grid, ready, stop))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _nearest(c, window, scale, out):  # pragma: no cover - compiled
     t, x, y, p = c
-    grid, ready = out
+    grid, ready, stop = out
     bins, _, height, width = grid.shape
     flat, area = grid.reshape(-1), np.uint32(height * width)
     cells, plane_of = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.uint32)
@@ -47,18 +49,18 @@ def _nearest(c, window, scale, out):  # pragma: no cover - compiled
             for k in range(j - i):
                 weight[k] = np.float32((x[i + k] < width) & (y[i + k] < height))
         outside += planes(t[i:j], window, scale, np.float64(bins - 1), (plane, fractions[: j - i], weight))
-        ready = clear(grid, ready, plane)
+        ready = clear(grid[:stop], ready, plane)
         for k in range(len(part)):
             cell[k] += (np.uint32(2) * plane[k] + np.uint32(part[k] == 0)) * area
         scatter(cell, weight, flat)
-    grid[ready:] = 0
+    grid[ready:stop] = 0
     return off, seen, outside
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bilinear(c, window, scale, out, table):  # pragma: no cover - compiled
     t, x, y, p = c
-    grid, ready = out
+    grid, ready, stop = out
     bins, _, height, width = grid.shape
     plane_of, weights, fractions = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     us, vs = np.empty(BLOCK), np.empty(BLOCK)
@@ -73,6 +75,8 @@ def _bilinear(c, window, scale, out, table):  # pragma: no cover - compiled
             off += gather(x[i:j], y[i:j], table, (u, v))
         else:
             u[:], v[:] = x[i:j], y[i:j]
+            for k in range(m):
+                off += (u[k] >= width) | (v[k] >= height)  # of whole pixels, this is a fault
         spot = (lefts[:m], tops[:m], rights[:m], downs[:m], kinds[:m])
         corners(u, v, height, width, spot)
         part = p[i:j]
@@ -80,11 +84,11 @@ def _bilinear(c, window, scale, out, table):  # pragma: no cover - compiled
             seen |= part[k]
             weight[k] = np.float32(1)
         outside += planes(t[i:j], window, scale, np.float64(bins - 1), (plane, fractions[:m], weight))
-        ready = clear(grid, ready, plane)
+        ready = clear(grid[:stop], ready, plane)
         for k in range(m):
             plane[k] = np.uint32(2) * plane[k] + np.uint32(part[k] == 0)
         _splat_four(plane, weight, spot, grid)
-    grid[ready:] = 0
+    grid[ready:stop] = 0
     return off, seen, outside
 
 

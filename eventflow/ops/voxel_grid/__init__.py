@@ -35,7 +35,7 @@ def voxel_grid(
         rectify: (height, width, 2) map of (x, y) at [y, x]; integer pixels are moved by it first.
         out: (bins, height, width) float32 array to add to, in place, and return: the grid so far of a stream. Needs
             ``span``. Any cutting into chunks gives the same bits.
-        threads: CPU threads; with more than one, sums may differ in the last bits.
+        threads: CPU threads, each with bins of its own; sums may differ in the last bits. One where times go back.
         backend: "numba" (CPU), "torch" (any device; differentiable in t, x and y), "naive" (the definition), or "auto":
             torch where a gradient is wanted or the tensors are not on the CPU, else numba.
 

@@ -1,8 +1,6 @@
 """The voxel grid that is linear in time, in whole pixels: a pass for positions and weights, and one that scatters.
 
-A block of events mostly lies between the same two planes; it is cut where they do not. Where many events fall between
-two planes, these are kept pixel by pixel side by side: an event then touches one cache line instead of two. Sums are
-formed in the same order either way, so the bits are the same.
+A block of events mostly lies between the same two planes; it is cut where they do not.
 """
 
 from __future__ import annotations
@@ -13,50 +11,47 @@ from numba import njit
 from eventflow.ops._ahead import STEP, ahead
 from eventflow.ops._blocks import BLOCK, clear, pixels, planes, scatter_pair, signs
 from eventflow.ops._lanes import JIT
+from eventflow.ops.voxel_grid._numba_planes import dense, plane_of, turn
 
 #: Planes are joined for at least one event to so many pixels; a block that is cut keeps at least so many events.
 _SPARSE, _SHORT = 4, 64
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_time(c, window, scale, out):  # pragma: no cover - compiled
-    """Add events to the grid ``out[0]`` (bins, height, width), whose planes from ``out[1]`` on are uninitialised.
+def add_time(c, window, scale, out, pair):  # pragma: no cover - compiled
+    """Add events to ``out``: a grid (bins, height, width), of which planes [ready, stop) are yet to be cleared.
+    ``pair`` is room for two planes.
 
     Returns how many pixels were off the sensor, the or of all polarities, and how many events were outside the window.
     """
-    grid, ready = out
+    grid, ready, stop = out
     bins, height, width = grid.shape
-    area = height * width
-    side = grid.reshape(bins, area)
-    pair, held, last, highest = np.empty(0, np.float32), -1, -1, -1
+    area, side, n = height * width, grid.reshape(bins, height * width), len(c[0])
+    held, last, highest = -1, -1, -1
     room = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    off, seen, outside, i, n = 0, np.uint8(0), 0, 0, len(c[0])
+    off, seen, outside, i = 0, np.uint8(0), 0, 0
     while i < n:
         size = min(BLOCK, n - i)
-        b = _plane(c[0], i, (window, scale), bins)
         block = _part(c, i, i + size)
+        b = plane_of(c[0], i, (window, scale), bins)
         count, bits = _weigh(block, (window, scale, b), (height, width), room)
         seen |= bits
         if count < min(_SHORT, size):
-            held, ready = _turn(pair, side, (held, -1, ready), False)
-            lost, late, ready = _anywhere(block, window, scale, grid, ready)
+            held, ready = turn(pair, side, (held, -1, ready, stop), False)
+            lost, late, ready = _anywhere(block, window, scale, (grid, ready, stop))
             off, outside, i, last = off + lost, outside + late, i + size, -1
             continue
         if b != last:
-            dense = b > highest and _dense(c[0], i + area // _SPARSE, (window, scale), b, bins)
-            if dense:
-                highest = b
-                if not len(pair):
-                    pair = np.empty(2 * area, np.float32)
-            held, ready = _turn(pair, side, (held, b, ready), dense)
-            last = b
+            many = b > highest and dense(c[0], i + area // _SPARSE, (window, scale), b, bins)
+            highest, last = b if many else highest, b
+            held, ready = turn(pair, side, (held, b, ready, stop), many)
         if held >= 0:
             _scatter_joined(room, count, pair, c, i + count)
         else:
             _scatter_apart(room, count, (side[b], side[b + 1]), c, i + count)
         i += count
-    held, ready = _turn(pair, side, (held, -1, ready), False)
-    grid[ready:] = 0
+    held, ready = turn(pair, side, (held, -1, ready, stop), False)
+    grid[ready:stop] = 0
     return off, seen, outside
 
 
@@ -64,20 +59,6 @@ def add_time(c, window, scale, out):  # pragma: no cover - compiled
 def _part(c, i, j):  # pragma: no cover - compiled
     t, x, y, p = c
     return t[i:j], x[i:j], y[i:j], p[i:j]
-
-
-@njit(cache=True, **JIT)
-def _plane(t, i, place, bins):  # pragma: no cover - compiled
-    """The plane at or before a time; outside the window some plane."""
-    window, scale = place
-    position = np.floor(np.float64(t[i] - window[0]) * scale)
-    return np.int64(max(min(position, np.float64(bins - 2)), 0.0))
-
-
-@njit(cache=True, **JIT)
-def _dense(t, i, place, b, bins):  # pragma: no cover - compiled
-    """Whether event ``i`` is still in plane b, and so all before it, if they are in order."""
-    return i < len(t) and _plane(t, i, place, bins) == b
 
 
 @njit(cache=True, **JIT)
@@ -113,9 +94,10 @@ def _weigh(block, place, size, room):  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _anywhere(block, window, scale, grid, ready):  # pragma: no cover - compiled
+def _anywhere(block, window, scale, out):  # pragma: no cover - compiled
     """Add events of any kind; returns how many were off the sensor, how many outside the window, and what is ready."""
     t, x, y, p = block
+    grid, ready, stop = out
     bins, height, width = grid.shape
     n, area = len(t), np.uint32(height * width)
     cell, plane = np.empty(n, np.uint32), np.empty(n, np.uint32)
@@ -126,55 +108,13 @@ def _anywhere(block, window, scale, grid, ready):  # pragma: no cover - compiled
         for k in range(n):
             low[k] *= np.float32((x[k] < width) & (y[k] < height))
     outside = planes(t, window, scale, np.float64(bins - 2), (plane, high, low))
-    ready = clear(grid, ready, plane)
+    ready = clear(grid[:stop], ready, plane)
     for k in range(n):
         cell[k] += plane[k] * area
         high[k] *= low[k]
         low[k] -= high[k]
     scatter_pair(cell, low, high, grid.reshape(-1), np.int64(area))
     return lost, outside, ready
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _turn(pair, side, state, join):  # pragma: no cover - compiled
-    """From planes ``held`` and the next side by side (-1: none) to planes b and the next (-1: none), joined or not.
-
-    Returns what is held and how many planes are ready then.
-    """
-    held, b, ready = state
-    if join and held >= 0 and b == held + 1:
-        _shift(pair, side[held], side[b + 1], ready < b + 2)
-        return b, max(ready, b + 2)
-    if held >= 0:
-        _split(pair, side[held], side[held + 1])
-    for q in range(ready, b + 2):
-        side[q] = 0
-    if join:
-        _join(pair, side[b], side[b + 1])
-    return (b if join else -1), max(ready, b + 2)
-
-
-@njit(cache=True, **JIT)
-def _join(pair, low, high):  # pragma: no cover - compiled
-    for k in range(len(low)):
-        pair[2 * k] = low[k]
-        pair[2 * k + 1] = high[k]
-
-
-@njit(cache=True, **JIT)
-def _split(pair, low, high):  # pragma: no cover - compiled
-    for k in range(len(low)):
-        low[k] = pair[2 * k]
-        high[k] = pair[2 * k + 1]
-
-
-@njit(cache=True, **JIT)
-def _shift(pair, low, high, fresh):  # pragma: no cover - compiled
-    """Write the lower plane back; the higher becomes the lower one, beside ``high``, zero where that is fresh."""
-    for k in range(len(low)):
-        low[k] = pair[2 * k]
-        pair[2 * k] = pair[2 * k + 1]
-        pair[2 * k + 1] = np.float32(0) if fresh else high[k]
 
 
 @njit(cache=True, **JIT)
