@@ -18,19 +18,33 @@ from eventflow.nn._recorded import Recorded
 S = TypeVar("S", bound=tuple)
 
 
+class Shared:
+    """A part of a state that all its rows have in common, such as a table they look things up in: carried along as it
+    is where leaves are cut, spread or moved; states can be joined only if it is the same."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
     """Apply ``function`` leaf by leaf to states of the same structure; structure and types are kept."""
     head = states[0]
     if isinstance(head, Tensor):
         return function(*states)
+    if isinstance(head, Shared):
+        if any(other is not head for other in states):
+            raise InputError("states that look back on different batches cannot be joined. Write: model.encode(batch)")
+        return head
     leaves = [map_state(function, *parts) for parts in zip(*states, strict=True)]
     return type(head)(*leaves) if hasattr(head, "_fields") else type(head)(leaves)
 
 
 def state_leaves(state: Any) -> list[Tensor]:
-    """The tensors of a state, in order."""
+    """The tensors of a state, in order, but what is :class:`Shared`."""
     if isinstance(state, Tensor):
         return [state]
+    if isinstance(state, Shared):
+        return []
     return [leaf for part in state for leaf in state_leaves(part)]
 
 

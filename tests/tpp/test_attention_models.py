@@ -94,7 +94,24 @@ def test_no_number_depends_on_the_window_beyond_the_sequence(name: str) -> None:
     torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize("options", [{}, {"window": 3}, {"window": 3, "mark_queries": True}], ids=str)
+def test_states_that_share_their_past_answer_as_queues_do(options: dict[str, Any]) -> None:
+    """AttNHP: what whole sequences share, and what each state keeps for itself, give the same forecasts."""
+    process, batch = make("attnhp", **options).double(), pad(sequences(), dtype=torch.float64)
+    with torch.no_grad():
+        left, queues = process.left_states(batch)[0], process.encode(batch)
+        shared = map_state(lambda leaf: leaf[:, 1:], left)
+        after = map_state(lambda leaf: leaf[:, :-1], queues)
+        ahead = torch.rand(*shared.elapsed.shape, 5, dtype=torch.float64)
+        torch.testing.assert_close(process.intensity(shared, ahead), process.intensity(after, ahead))
+        some = [map_state(lambda leaf: leaf[3, [2, 7]], state) for state in (shared, after)]
+        torch.testing.assert_close(*(process.predict_next(state) for state in some))
+        other = process.left_states(batch)[0]
+    with pytest.raises(InputError, match="cannot be joined"):
+        map_state(lambda a, b: torch.cat([a, b]), left, other)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_states_without_queues_say_so(name: str) -> None:
     process, batch = make(name), pad(sequences())
     _, last = process.left_states(batch)

@@ -18,6 +18,11 @@ from eventflow.events import PaddedBatch
 from eventflow.nn import WindowAttention, WindowState
 from eventflow.tpp._process import PointProcess
 
+NOT_CONTINUED = (
+    "{name}: this state came from left_states, which keeps no queues and can be asked, but not continued. "
+    "Write: model.encode(batch)"
+)
+
 
 class AttentionState(NamedTuple):
     """``layers``: the queue of each layer, or () where a state is only to be asked, not continued (``left_states``);
@@ -125,10 +130,7 @@ class AttentionProcess(PointProcess):
 
     def _update(self, state: AttentionState, mark: Tensor) -> AttentionState:
         if not state.layers:
-            raise InputError(
-                f"{type(self).__name__}: this state came from left_states, which keeps no queues and can be asked, but "
-                "not continued. Write: model.encode(batch)"
-            )
+            raise InputError(NOT_CONTINUED.format(name=type(self).__name__))
         clock = self._tick(state.clock, state.elapsed)
         x, encoding = self.embedding(mark), self._encoding(clock, state.elapsed)
         windows = []
@@ -200,12 +202,16 @@ def spread(size: int, fastest: float) -> tuple[float, ...]:
 
 def sinusoids(time: Tensor, known: tuple[float, ...], dtype: torch.dtype) -> Tensor:
     """(...) float64 -> (..., 2 n): sines and cosines, in turn, of n angular frequencies."""
-    angle = time[..., None] * torch.tensor(known, dtype=torch.float64, device=time.device)
-    angle = torch.remainder(angle, 2 * math.pi).to(dtype)  # before it is rounded
+    angle = _angles(time, known, dtype)
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
 
 
 def phases(clock: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """(...) float64 -> (..., size / 2) angles in [0, 2 pi): reduced before they are rounded to the model's dtype."""
-    frequency = torch.tensor(frequencies(size), dtype=torch.float64, device=clock.device)
-    return torch.remainder(clock[..., None] * frequency, 2 * math.pi).to(dtype)
+    """(...) float64 -> (..., size / 2) angles in [0, 2 pi) of :func:`frequencies`."""
+    return _angles(clock, frequencies(size), dtype)
+
+
+def _angles(time: Tensor, known: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    """(..., n) angles in [0, 2 pi): reduced, as parts of a turn, before they are rounded to the model's dtype."""
+    turns = time[..., None] * (torch.tensor(known, dtype=torch.float64, device=time.device) / (2 * math.pi))
+    return ((turns - turns.floor()) * (2 * math.pi)).to(dtype)

@@ -16,16 +16,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from eventflow.errors import InputError, did_you_mean
-from eventflow.nn import SoftplusIntensity
+from eventflow.events import PaddedBatch
+from eventflow.nn import SoftplusIntensity, map_state
+from eventflow.nn._cell import Shared
 from eventflow.nn._window import masked_softmax
+from eventflow.ops.attention import Seen, attention
 from eventflow.tpp.models._asked import QueuedProcess
-from eventflow.tpp.models._attention import frequencies, sinusoids, spread
+from eventflow.tpp.models._attention import NOT_CONTINUED, frequencies, sinusoids, spread
 
-#: Attention weights held at once when states are asked: as many as stay in a core's cache.
-CHUNK = 1 << 18
+#: Queries, and attention weights of EasyTPP's variant, held at once when states are asked: what stays in a cache.
+QUERIES, CHUNK = 1 << 13, 1 << 18
 EVERY = slice(None)
 #: What (layer, heads, query, key, value) of events attend to.
 Attend = Callable[[int, slice, Tensor, Tensor, Tensor], Tensor]
@@ -38,6 +40,17 @@ class AttNHPState(NamedTuple):
     keys: Tensor
     values: Tensor
     there: Tensor
+    clock: Tensor
+    elapsed: Tensor
+
+
+class AttNHPLook(NamedTuple):
+    """A state that can be asked, not continued: ``past``, keys and values (B, S, layers, heads, d) of whole sequences;
+    ``of`` (...) which sequence, ``stop`` (...) how many of its places lie behind; ``clock``, ``elapsed`` as above."""
+
+    past: Shared
+    of: Tensor
+    stop: Tensor
     clock: Tensor
     elapsed: Tensor
 
@@ -138,10 +151,13 @@ class AttNHP(QueuedProcess):
         start = mark.new_full((len(mark), 1), 0 if self.compat else self.num_marks)
         clock = torch.cat([gap.new_zeros(len(mark), 1), gap], 1).double().cumsum(1)
         place = torch.arange(clock.shape[1], device=clock.device)
-        seen = self._seen(place[:, None] - int(self.compat is None), place)
+        run, there = Seen((place - self.window).clamp_min(0)[None], place[None]), self._seen(place[:, None], place)
 
         def attend(layer: int, heads: slice, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            return _softmax(query, key, value, seen) if self.compat else _fused(query, key, value, seen)
+            if self.compat:
+                return _softmax(query, key, value, there)
+            query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+            return attention(query, key, value, run, rest=True).transpose(1, 2)
 
         return *self._events(torch.cat([start, mark], 1), self._encoding(clock), attend), clock
 
@@ -150,30 +166,37 @@ class AttNHP(QueuedProcess):
         seen = self._within(last, place)
         return seen & (place > 0) if self.compat else seen
 
-    def _asking(self, layer: int, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """h one layer up, of queries (..., heads, R, d) at times encoded in z (..., R, time_size).
-
-        past: keys and values (..., heads, S, d), and which of them are seen. In EasyTPP a query attends to itself too.
-        """
-        query, key, value = self._project(layer, EVERY, h, z).chunk(3, -1)
-        if self.compat:
-            return h + torch.tanh(_attended(query, *past, (key, value)))
-        if past[2].dim() == 2:
-            return h + torch.tanh(_fused(query, *past))
-        return h + torch.tanh(_attended(query, *past))
-
-    def _tokens(self, times: int) -> Tensor:
-        """(times J, d): what asking begins with; J = K for a query a mark, else 1."""
+    def _askers(self) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+        """(J, heads d) what asking begins with; of each layer what makes queries of z (time_size, heads d), of h, in
+        one product for all heads (heads d, heads d), and their bias (heads d,)."""
         token = self.embedding.weight[: self.num_marks] if self.query is None else self.query
-        return token.expand(times, *token.shape).reshape(-1, self.hidden_size)
+        weight, bias = self.weight[..., : self.hidden_size], self.bias[..., : self.hidden_size].flatten(1)
+        by_z = weight[:, :, : self.time_size].transpose(1, 2).flatten(2)
+        by_h = [torch.block_diag(*layer) for layer in weight[:, :, self.time_size :]]
+        return token.repeat(1, self.heads), list(zip(by_z, by_h, bias, strict=True))
 
-    def _lambda(self, h: Tensor) -> Tensor:
-        """(N, heads, R J, d) -> (N, R, K)."""
-        h = h.transpose(1, 2).flatten(2)
+    def _climbed(self, times: Tensor, past: tuple[Tensor, Tensor], seen: Seen) -> Tensor:
+        """(N, R, K) intensities at times (N, R), counted from the start: up all layers at once, over the runs ``seen``
+        of keys and values (B, S, layers, heads, d). ``seen`` may have R J places, J = K for a query a mark, else 1."""
+        token, asking = self._askers()
+        z, each, width = self._encoding(times).flatten(0, 1), len(token), token.shape[1]
+        h, shape = token, (len(times), times.shape[1] * each, self.heads, self.hidden_size)
+        if each > 1:
+            z, h = z.repeat_interleave(each, 0), h.repeat(times.numel(), 1)
+        for layer, (by_z, by_h, bias) in enumerate(asking):
+            query = torch.addmm(torch.addmm(bias, h, by_h), z, by_z).view(shape)
+            key, value = (x[:, :, layer] for x in past)
+            h = h + attention(query, key, value, seen, rest=True).reshape(len(z), width).tanh()
+        h = h.view(*times.shape, each, width)
         if self.query is not None:
-            return self.head(h)
-        h = h.unflatten(1, (-1, self.num_marks))
+            return self.head(h[:, :, 0])
         return self.head.activate((h * self.head.weight).sum(-1) + self.head.bias)
+
+    def _asking(self, layer: int, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """EasyTPP's h (..., heads, R, d) one layer up, of queries at times encoded in z (..., R, time_size), which
+        attend to themselves too. past: keys and values (..., heads, S, d), and which of them are seen."""
+        query, key, value = self._project(layer, EVERY, h, z).chunk(3, -1)
+        return h + torch.tanh(_attended(query, *past, (key, value)))
 
     # -- one event at a time --------------------------------------------------------------------------------------
 
@@ -187,7 +210,9 @@ class AttNHP(QueuedProcess):
     def _evolve(self, state: AttNHPState, u: Tensor) -> AttNHPState:
         return state._replace(elapsed=state.elapsed + u)
 
-    def _update(self, state: AttNHPState, mark: Tensor) -> AttNHPState:
+    def _update(self, state: AttNHPState | AttNHPLook, mark: Tensor) -> AttNHPState:
+        if isinstance(state, AttNHPLook):
+            raise InputError(NOT_CONTINUED.format(name="AttNHP"))
         clock = state.clock + state.elapsed
         drop = max(state.there.shape[1] + 1 - self.window, 0)
         there = torch.cat([state.there, torch.ones_like(mark[:, None]) > 0], 1)[:, drop:]
@@ -203,47 +228,46 @@ class AttNHP(QueuedProcess):
         keys, values = (torch.cat(pair, 1)[:, drop:] for pair in ((state.keys, key), (state.values, value)))
         return AttNHPState(keys, values, there, clock, torch.zeros_like(state.elapsed))
 
-    def _intensity(self, state: AttNHPState, u: Tensor) -> Tensor:
+    def _intensity(self, state: AttNHPState | AttNHPLook, u: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
         rows = (*shape[:-1], 1) if state.elapsed.shape[-1:] == (1,) else shape  # one state, many times: a query axis
         count, lead = math.prod(rows), state.elapsed.dim()
         times = (state.clock + (state.elapsed + u)).expand(shape).reshape(count, -1)
-        leaves = [x.expand(*rows, *x.shape[lead:]).reshape(count, *x.shape[lead:]) for x in state[:3]]
-        queue = AttNHPState._make([*leaves, times, times])
-        tokens = 1 if self.query is not None else self.num_marks
-        size = max(1, CHUNK // (self.heads * tokens * max(times.shape[1], 1) * state.there.shape[-1]))
-        parts = [self._asked(AttNHPState._make(x[i : i + size] for x in queue)) for i in range(0, max(count, 1), size)]
+
+        def flat(x: Tensor) -> Tensor:
+            return x.expand(*rows, *x.shape[lead:]).reshape(count, *x.shape[lead:])
+
+        if isinstance(state, AttNHPLook):
+            past, stop, of = state.past.value, flat(state.stop)[:, None], flat(state.of)
+            seen = Seen((stop - self.window).clamp_min(0), stop, of)
+        else:
+            past, there = (flat(state.keys), flat(state.values)), flat(state.there)
+            stop = torch.full_like(there[:, :1], there.shape[1], dtype=torch.int64)
+            seen = Seen(stop - there.sum(1, keepdim=True), stop, torch.arange(count, device=stop.device))
+            if self.compat:
+                return self._asked(*past, there, times).reshape(*shape, self.num_marks)
+        size = max(1, QUERIES // max(times.shape[1], 1))
+        parts = [
+            self._climbed(times[i : i + size], past, Seen(*(x[i : i + size] for x in seen)))  # type: ignore[union-attr, misc]
+            for i in range(0, max(count, 1), size)
+        ]
         return torch.cat(parts).reshape(*shape, self.num_marks)
 
-    def _asked(self, queue: AttNHPState) -> Tensor:
-        """(N, R, K) intensities of N queues at times ``clock`` (N, R)."""
-        z = self._encoding(queue.clock)
-        h = self._tokens(z.shape[1]).expand(len(z), self.heads, -1, -1)
-        z = z.repeat_interleave(h.shape[2] // max(z.shape[1], 1), 1) if z.shape[1] else z
-        if self.compat:
-            for layer in range(self.num_layers):
-                h = self._asking(layer, h, z, (*_layer(queue, layer), queue.there[:, None, None]))
-            return self._lambda(h)
-        h, seen = h.transpose(0, 1), functional.pad(queue.there, (0, 1), value=True)[:, None]
-        bias = torch.zeros_like(seen, dtype=h.dtype).masked_fill(~seen, torch.finfo(h.dtype).min)
-        bias = bias.expand(self.heads, -1, -1, -1).flatten(0, 1)
-        for layer in range(self.num_layers):
-            h = self._looking_back(layer, h, z, queue, bias)
-        return self._lambda(h.transpose(0, 1))
+    def _asked(self, keys: Tensor, values: Tensor, there: Tensor, times: Tensor) -> Tensor:
+        """(N, R, K) EasyTPP's intensities of N queues at times (N, R)."""
+        size, parts = max(1, CHUNK // (self.heads * max(times.shape[1], 1) * there.shape[1])), []
+        for i in range(0, max(len(times), 1), size):
+            z, part = self._encoding(times[i : i + size]), slice(i, i + size)
+            parts.append(self._up(z, (keys[part], values[part]), there[part, None, None]))
+        return torch.cat(parts)
 
-    def _looking_back(self, layer: int, h: Tensor, z: Tensor, queue: AttNHPState, bias: Tensor) -> Tensor:
-        """As :meth:`_asking` of (heads, N, R, d), each of N rows to its own queue; ``bias`` (heads N, 1, S + 1) is the
-        least float where a slot is empty, and the last slot is a key of zeros, the 1."""
-        size, shape = self.hidden_size, h.shape
-        weight, start = self.weight[layer, :, :, :size], self.bias[layer, :, None, :size]
-        query = torch.baddbmm(start, z.flatten(0, 1).expand(self.heads, -1, -1), weight[:, : self.time_size])
-        query = torch.baddbmm(query, h.flatten(1, 2), weight[:, self.time_size :]).view(-1, shape[2], size)
-        key, value = (
-            functional.pad(x[:, :, layer].permute(2, 0, 1, 3), (0, 0, 0, 1)).flatten(0, 1)
-            for x in (queue.keys, queue.values)
-        )
-        logits = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=1 / math.sqrt(size))
-        return h + torch.bmm(logits.softmax(-1), value).view(shape).tanh()
+    def _up(self, z: Tensor, past: tuple[Tensor, Tensor], there: Tensor) -> Tensor:
+        """(N, R, K) EasyTPP's intensities of queries at times encoded in z (N, R, time_size)."""
+        h = z.new_zeros(len(z), self.heads, z.shape[1], self.hidden_size)
+        for layer in range(self.num_layers):
+            key, value = (x[:, :, layer].transpose(1, 2) for x in past)
+            h = self._asking(layer, h, z, (key, value, there))
+        return self.head(h.transpose(1, 2).flatten(2))
 
     # -- whole sequences ------------------------------------------------------------------------------------------
 
@@ -258,17 +282,31 @@ class AttNHP(QueuedProcess):
         clock = clock.gather(1, last)
         return AttNHPState._make([*held, there, clock, torch.zeros_like(clock, dtype=keys.dtype)])
 
+    def left_states(self, batch: PaddedBatch) -> tuple[AttNHPState | AttNHPLook, AttNHPState | AttNHPLook]:
+        """As :meth:`PointProcess.left_states`: states to be asked, not continued, which share keys and values."""
+        if self.compat:
+            return super().left_states(batch)
+        self._check_marks(batch)
+        keys, values, clock = self._row(batch.mark, torch.where(batch.mask, self._gaps(batch.dt), 0))
+        place, lengths = torch.arange(batch.mask.shape[1], device=clock.device), batch.lengths[:, None]
+        line, past = torch.arange(len(batch), device=clock.device)[:, None], Shared((keys, values))
+
+        def states(last: Tensor) -> AttNHPLook:
+            elapsed = torch.zeros_like(last, dtype=keys.dtype)
+            return AttNHPLook(past, line.expand_as(last), last + 1, clock.gather(1, last), elapsed)
+
+        left, last = states(torch.minimum(place, lengths)), states(lengths)
+        return left, map_state(lambda leaf: leaf[:, 0], last)
+
     def _ahead(self, mark: Tensor, gap: Tensor, ahead: Tensor) -> Tensor:
         keys, values, clock = self._row(mark, gap)
-        z = self._encoding((clock[..., None] + ahead).flatten(1))
-        h = self._tokens(z.shape[1]).expand(len(z), self.heads, -1, -1)
-        place = torch.arange(clock.shape[1], device=clock.device)
-        seen = self._seen(place[:, None], place).repeat_interleave(h.shape[2] // len(place), 0)
-        z = z.repeat_interleave(h.shape[2] // z.shape[1], 1)
-        for layer in range(self.num_layers):
-            key, value = (x[:, :, layer].transpose(1, 2) for x in (keys, values))
-            h = self._asking(layer, h, z, (key, value, seen))
-        return self._lambda(h).unflatten(1, (len(place), -1))
+        times, place = (clock[..., None] + ahead).flatten(1), torch.arange(clock.shape[1], device=clock.device)
+        if self.compat:
+            seen = self._seen(place[:, None], place).repeat_interleave(ahead.shape[2], 0)
+            return self._up(self._encoding(times), (keys, values), seen).unflatten(1, ahead.shape[1:])
+        stop = (place + 1).repeat_interleave(ahead.shape[2] * (1 if self.query is not None else self.num_marks))[None]
+        seen = Seen((stop - self.window).clamp_min(0), stop)
+        return self._climbed(times, (keys, values), seen).unflatten(1, ahead.shape[1:])
 
 
 def _layer(state: AttNHPState, layer: int) -> tuple[Tensor, Tensor]:
@@ -293,11 +331,3 @@ def _softmax(query: Tensor, key: Tensor, value: Tensor, there: Tensor) -> Tensor
     """Plain attention to what is ``there``; zeros where nothing is."""
     logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
     return masked_softmax(logits, there.expand_as(logits)) @ value
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
-    """The same for the queries and events of whole sequences, ``seen`` (R, S): a key of zeros is the 1."""
-    key, value = (functional.pad(x, (0, 0, 0, 1)) for x in (key, value))
-    return functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=functional.pad(seen, (0, 1), value=True)
-    )
