@@ -93,7 +93,10 @@ def bands(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, yla
                 axes.fill_between(at, mean - spread, mean + spread, color=SERIES[i % 6], alpha=0.18, lw=0)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.margins(x=0)
-        axes.legend(loc="best")
+        if len(curves) > 3:  # no room among the lines
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        else:
+            axes.legend(loc="best")
     return figure
 
 
@@ -240,8 +243,8 @@ def heat_maps(
     low, high = np.nanmin(every), np.nanpercentile(every, 98)
     rows = -(-len(matrices) // columns)
     with house_style() as figures:
-        side = 1.35 * WIDTH / columns
-        figure = figures.Figure(figsize=(1.55 * WIDTH, 0.9 + (side + 0.2) * rows), layout="constrained")
+        side = 0.78 * WIDTH / columns
+        figure = figures.Figure(figsize=(WIDTH, 0.7 + (side + 0.4) * rows), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (name, matrix) in zip(grid, matrices.items(), strict=False):
             size = len(matrix)
@@ -255,7 +258,7 @@ def heat_maps(
             axes.set_yticks(range(1, size + 1, 1 + size // 8))
         for axes in grid[len(matrices) :]:
             axes.set_visible(False)
-        figure.colorbar(image, ax=grid.tolist(), label=label, shrink=min(1.0, 2.5 / rows), extend="max")
+        figure.colorbar(image, ax=grid.tolist(), label=label, shrink=min(1.0, 3.0 / rows), extend="max")
         figure.supxlabel(xlabel, fontsize=10.5)
         figure.supylabel(ylabel, fontsize=10.5)
     return figure

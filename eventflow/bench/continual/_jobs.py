@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,19 +109,26 @@ def _as_large(found: list[dict[str, Any]], largest: str, tasks: int | None) -> l
 
 
 def _sized(each: Mapping[str, Any], wanted: int, stream: Stream) -> dict[str, Any]:
-    """The network whose number of parameters is nearest: sizes in fours, since heads must divide them."""
+    """The network whose number of parameters is nearest: sizes in fours, which heads divide; then in ones, where the
+    model takes them."""
     arguments = each["network"].get("init_args") or {}
     if "hidden_size" not in arguments:
         raise InputError(f"--as-large-as: {each['model']} has no hidden_size to set")
 
     def of(size: int) -> dict[str, Any]:
-        return {**each["network"], "init_args": {**arguments, "hidden_size": 4 * size}}
+        return {**each["network"], "init_args": {**arguments, "hidden_size": size}}
+
+    def distance(size: int) -> float:
+        try:
+            return abs(_count(of(size), stream) - wanted)
+        except InputError:
+            return math.inf
 
     low, high = 1, 256
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _count(of(middle), stream) <= wanted else (low, middle)
-    return min((of(low), of(high)), key=lambda network: abs(_count(network, stream) - wanted))
+        low, high = (middle, high) if _count(of(4 * middle), stream) <= wanted else (low, middle)
+    return of(min(range(4 * low, 4 * high + 1), key=distance))
 
 
 def _count(network: Mapping[str, Any], stream: Stream) -> int:

@@ -51,7 +51,7 @@ def _figures(stream: StreamBoard) -> list[str]:
         "the tasks that it has seen. Dark is bad: a column that darkens downwards is forgotten."
     )
     heat = _report.figure(_plots.to_svg(_pictures.heat(stream), name=f"{name}-heat"), told)
-    return [_report.side_by_side(*pictures), heat.replace("<figure>", '<figure class="broad">', 1)]
+    return [_report.side_by_side(heat, "<div>" + "".join(pictures) + "</div>")]
 
 
 def _table(table: Table) -> str:

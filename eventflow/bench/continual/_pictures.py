@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from eventflow.bench import _plots
-from eventflow.bench.continual._board import NLL, Entry, StreamBoard, regret
+from eventflow.bench.continual._board import Entry, StreamBoard, regret
 
 #: Curves a picture can hold and still be read.
 CURVES = 6
@@ -17,11 +18,10 @@ CURVES = 6
 def heat(stream: StreamBoard) -> Any:
     """nll of every task after every task above the reference's, a panel for each entry."""
     known = [entry for entry in stream.entries if entry.seeds]
-    above = "above the oracle's" if stream.oracle is not None else "above the lowest that anybody reached on the task"
-    columns = len({entry.model for entry in known})
+    known = [entry for model in dict.fromkeys(e.model for e in known) for entry in known if entry.model == model]
     return _plots.heat_maps(
-        {entry.name.replace(", ", "\n", 1): regret(stream, entry) for entry in known}, columns=min(max(columns, 2), 4),
-        xlabel="task judged", ylabel="tasks learned", label=f"nll per event {above} (nats)",
+        {entry.name.replace(", ", "\n", 1): regret(stream, entry) for entry in known}, columns=3,
+        xlabel="task judged", ylabel="tasks learned", label=f"nll {_above(stream)} (nats)",
     )  # fmt: skip
 
 
@@ -37,21 +37,22 @@ def curves(stream: StreamBoard, model: str) -> Any | None:
         x = [sum(block["span"]) / 2 for block in blocks[0]]
         y = np.array([[block["values"]["nll_per_event"] for block in seed] for seed in blocks])
         lines[entry.learner] = (_of_tasks(stream, x), y - np.array(oracle) if oracle else y)
-    ylabel = "nll per event above the oracle's" if oracle else "nll per event"
-    return _plots.bands(lines, xlabel="time, in tasks", ylabel=f"{ylabel} (nats)")
+    ylabel = "nll above the oracle's (nats)" if oracle else "nll per event (nats)"
+    return _plots.bands(lines, xlabel="time, in tasks", ylabel=ylabel)
 
 
 def kept(stream: StreamBoard) -> Any:
-    """Bars of the nll at the end of the stream."""
-    table = stream.table(NLL)
-    values = {row.name: row.values["average"] for row in table.rows}
-    oracle = stream.oracle
-    return _plots.bars(
-        {name: value.mean for name, value in values.items()},
-        errors={name: value.sd for name, value in values.items() if value.sd},
-        xlabel="exact nll per event (nats) at the end, mean over tasks; less is better",
-        references=None if oracle is None else {"oracle": float(oracle.mean())},
-    )
+    """Bars of the nll at the end of the stream, above the reference's."""
+    values, errors = {}, {}
+    for entry in (entry for entry in stream.entries if entry.seeds):
+        values[entry.name] = float(regret(stream, entry)[-1].mean())
+        ends = [result["summary"]["nll_per_event"]["average"] for result in entry.seeds.values()]
+        errors |= {entry.name: statistics.stdev(ends)} if len(ends) > 1 else {}
+    return _plots.bars(values, errors=errors, xlabel=f"nll {_above(stream)} (nats); less is better")
+
+
+def _above(stream: StreamBoard) -> str:
+    return "above the oracle's" if stream.oracle is not None else "above the lowest ever reached"
 
 
 def _few(entries: Sequence[Entry]) -> list[Entry]:
