@@ -36,6 +36,11 @@ KINDS = {
          "num_parameters"),
     ),
     "StreamTask": Kind({"return": "return", "steps": "steps"}, ("cpu_us_per_step",)),
+    "FlowTask": Kind(
+        {"epe_dense": "AEE every step", "epe_10hz": "AEE at 10 Hz", "pe3_dense": "3PE", "ae_dense": "AE"},
+        ("epe_dense_events", "epe_10hz_events", "epe_10hz_reset", "epe_held", "pe1_dense", "num_parameters",
+         "cpu_ms_per_step", "macs_per_step", "acs_per_step", "energy_mj_per_step", "firing_rate", "train_cpu_s"),
+    ),
 }  # fmt: skip
 
 

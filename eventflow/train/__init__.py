@@ -8,6 +8,9 @@ from eventflow.train._command import command as command
 
 if TYPE_CHECKING:
     from eventflow.train._data import EventData as EventData
+    from eventflow.train._flow import FlowNetworkCallable as FlowNetworkCallable
+    from eventflow.train._flow import FlowTask as FlowTask
+    from eventflow.train._flow_data import FlowData as FlowData
     from eventflow.train._loader import EventLoader as EventLoader
     from eventflow.train._rl import AgentCallable as AgentCallable
     from eventflow.train._rl import EnvironmentData as EnvironmentData
@@ -17,13 +20,14 @@ if TYPE_CHECKING:
     from eventflow.train._watch import Pass as Pass
 
 __all__ = [
-    "AgentCallable", "EnvironmentData", "EventData", "EventLoader", "NetworkCallable", "Pass", "PointProcessTask",
-    "StreamTask", "command",
+    "AgentCallable", "EnvironmentData", "EventData", "EventLoader", "FlowData", "FlowNetworkCallable",
+    "FlowTask", "NetworkCallable", "Pass", "PointProcessTask", "StreamTask", "command",
 ]  # fmt: skip
 
 _HOME = {
     "EventData": "_data", "EventLoader": "_loader", "NetworkCallable": "_task", "Pass": "_watch",
     "PointProcessTask": "_task", "AgentCallable": "_rl", "EnvironmentData": "_rl", "StreamTask": "_rl",
+    "FlowData": "_flow_data", "FlowNetworkCallable": "_flow", "FlowTask": "_flow",
 }  # fmt: skip
 
 

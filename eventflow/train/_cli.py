@@ -221,17 +221,28 @@ class TrainCLI(LightningCLI):
         numbers = self.trainer.test(**{**kwargs, "verbose": False})[0]
         if numbers:
             print("  ".join(f"{name} {value:.6f}" for name, value in numbers.items()))
+        path = self._checkpoint_path()
         if isinstance(self.model, PointProcessTask) and isinstance(self.datamodule, EventData):
-            path = self._checkpoint_path()
             report = test_report(self.model, self.datamodule, config=self._config_data(), checkpoint=path)
-            print(report_text(report))
-            target = (run_folder(path) or path.parent) / "metrics.json"
-            write_whole(target, json.dumps(report, indent=1) + "\n")
-            print(f"written: {target}")
+            text = report_text(report)
+        elif hasattr(self.model, "report"):  # a task that reports itself
+            report, text = self.model.report(self.datamodule, config=self._config_data(), checkpoint=path)
+        else:
+            return
+        print(text)
+        target = (run_folder(path) or path.parent) / "metrics.json"
+        write_whole(target, json.dumps(report, indent=1) + "\n")
+        print(f"written: {target}")
 
     def predict(self, **kwargs: Any) -> None:
-        """One row per scored event of the test split, into a parquet or JSON lines file."""
+        """One row per scored event of the test split, into a parquet or JSON lines file; flow as DSEC takes it."""
         path = self._checkpoint_path()
+        if hasattr(self.model, "submission"):
+            out = self._get(self.config, "out") or (run_folder(path) or path.parent) / "submission"
+            self.model.submission = Path(out)
+            files = self.trainer.predict(**{**kwargs, "return_predictions": True}) or []
+            print(f"written: {sum(map(len, files))} maps of {len(files)} recordings in {self.model.submission}")
+            return
         out = self._get(self.config, "out") or (run_folder(path) or path.parent) / "predictions.parquet"
         target = prediction_file(Path(out))
         self._check_checkpoint()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,13 +12,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eventflow.errors import InputError, did_you_mean
+from eventflow.errors import InputError
 from eventflow.events import PaddedBatch, Schema
 from eventflow.tpp import PointProcess, checkpoint_entry
 from eventflow.train._evaluate import Score, prediction_columns
 from eventflow.train._loader import EventLoader
-
-_SCHEDULES = ("constant", "one-cycle")
+from eventflow.train._schedule import check_cycle, check_schedule, scheduled
 
 
 class NetworkCallable(Protocol):
@@ -36,7 +34,8 @@ class PointProcessTask(L.LightningModule):
     The sum over a step's sequences, survival to the end of each span included, is divided by the number of events that
     so many sequences have *on average*. Dividing by the step's own events would give each event of a short, quiet
     sequence more weight than one of a busy one, and the fitted rates would come out low. k processes take the gradient
-    of one process with k times the batch. Logged each epoch, for training (while the weights move) and validation
+    of one process with k times the batch. A model with prompts adds the match of its retrievals to the loss, and says
+    which weights rest at which step. Logged each epoch, for training (while the weights move) and validation
     (after the epoch): ``train/nll_per_event``, ``val/nll_per_event``, sums over the split divided by its scored events.
 
     Args:
@@ -57,8 +56,7 @@ class PointProcessTask(L.LightningModule):
         optimizer: OptimizerCallable = torch.optim.Adam, schedule: str = "constant",
     ) -> None:  # fmt: skip
         super().__init__()
-        if schedule not in _SCHEDULES:
-            raise InputError(f"PointProcessTask(schedule={schedule!r}): {did_you_mean(schedule, _SCHEDULES)}")
+        check_schedule("PointProcessTask", schedule)
         self._schedule = schedule
         self._network = network
         self.model = network(num_marks=num_marks, time_scale=time_scale)
@@ -78,26 +76,24 @@ class PointProcessTask(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all weights, and its schedule."""
-        optimizer = self._optimizer(self.model.parameters())
-        if self._schedule == "constant":
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if not math.isfinite(steps) or steps < 1:
-            raise InputError("schedule one-cycle must know when training ends. Write: --trainer.max_epochs 100")
-        peak = [group["lr"] for group in optimizer.param_groups]
-        cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, peak, total_steps=int(steps), pct_start=0.1, cycle_momentum=False
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        return scheduled(self._optimizer(self.model.parameters()), self._schedule, self.trainer)
 
     # -- training -------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: PaddedBatch, batch_idx: int) -> Tensor:
-        """nll per event of the average sequence, over all processes, times their number (DDP divides by it again)."""
-        nll, _ = self._count(batch)
+        """nll per event of the average sequence, over all processes, times their number (DDP divides by it again); and
+        what the model adds to it (:meth:`PointProcess.auxiliary`), which is not logged."""
+        log_prob, auxiliary = self.model.fit_terms(batch)
+        self._count(batch, log_prob)
         sequences = (batch.mask.any(1) | (batch.tail > 0)).sum()  # not those in which no time passed
         everywhere = self.trainer.strategy.reduce(sequences, reduce_op="sum")
-        return nll * self.trainer.world_size / (everywhere.clamp_min(1) * self._events_per_sequence)
+        loss = (auxiliary - log_prob).sum()
+        return loss * self.trainer.world_size / (everywhere.clamp_min(1) * self._events_per_sequence)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """What the model says rests at this step keeps its weights and the optimizer's moments."""
+        for parameter in self.model.resting(self.trainer.global_step):
+            parameter.grad = None
 
     def on_train_epoch_start(self) -> None:
         """A new epoch, a new mean."""
@@ -115,17 +111,16 @@ class PointProcessTask(L.LightningModule):
 
     def validation_step(self, batch: PaddedBatch, batch_idx: int) -> None:
         """Add a batch to the mean."""
-        self._count(batch)
+        self._count(batch, self.model.log_prob(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over the split; exact whatever the batch size and the number of processes."""
         self._log_mean("val/nll_per_event")
         self._sums = self._training_sums
 
-    def _count(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
-        nll, scored = -self.model.log_prob(batch).sum(), batch.scored.sum()
-        self._sums = self._sums.to(nll.device) + torch.stack([nll.detach().double(), scored.double()])
-        return nll, scored
+    def _count(self, batch: PaddedBatch, log_prob: Tensor) -> None:
+        nll, scored = -log_prob.detach().sum(), batch.scored.sum()
+        self._sums = self._sums.to(nll.device) + torch.stack([nll.double(), scored.double()])
 
     def _log_mean(self, name: str) -> None:
         total, scored = self.trainer.strategy.reduce(self._sums.to(self.device, copy=True), reduce_op="sum").tolist()
@@ -184,21 +179,10 @@ class PointProcessTask(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Continue torch's random numbers where the checkpoint left them; a cycle ends where it was made to end."""
-        self._check_cycle()
+        check_cycle(self._schedule, self.trainer)
         if self._rng is not None and len(self._rng) == self.trainer.world_size:
             _set_rng_state(self._rng[self.trainer.global_rank].cpu(), self.device)
         self._rng = None
-
-    def _check_cycle(self) -> None:
-        cycles = [c.scheduler for c in self.trainer.lr_scheduler_configs if self._schedule == "one-cycle"]
-        steps = int(self.trainer.estimated_stepping_batches) if cycles else 0
-        for cycle in cycles:
-            total = int(cycle.state_dict()["total_steps"])
-            if total != steps:
-                raise InputError(
-                    f"this one-cycle schedule was made for {total} steps, and max_epochs now makes it {steps}. "
-                    f"Resume with the first max_epochs, or train anew"
-                )
 
     def adopt(self, trained: PointProcess) -> None:
         """Before judging: think in the time unit of a trained model, whose training data may have been another."""

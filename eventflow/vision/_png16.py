@@ -60,7 +60,7 @@ def write_png16(path: str | os.PathLike[str], image: Array) -> None:
     if image.dtype != np.uint16 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"write_png16: {image.dtype} {image.shape}; expected uint16 (H, W, 3)")
     height, width = image.shape[:2]
-    rows = image.astype(">u2").view(np.uint8).reshape(height, -1)
+    rows = np.ascontiguousarray(image, ">u2").view(np.uint8).reshape(height, -1)
     up = np.concatenate([rows[:1], rows[1:] - rows[:-1]])  # filter 2 (up), 0 for the first row
     kind = np.full((height, 1), 2, np.uint8)
     kind[0] = 0
