@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ from torch import Tensor
 from eventflow.events import Events, PaddedBatch
 from eventflow.nn import map_state
 from eventflow.tpp import BaselineRow, GapMAE, Judged, NextEventMetrics, PointProcess, fit_baselines
+from eventflow.tpp.baselines._hawkes import hawkes_fits
 
 #: name in metrics.json -> head of its column in the table
 COLUMNS = {
-    "nll_per_event": "nll/event", "time_nll_per_event": "time", "mark_nll_per_event": "mark", "accuracy": "accuracy",
-    "gap_rmse": "gap RMSE", "gap_mae": "gap MAE",
+    "nll_per_event": "nll/event", "easytpp_nll_per_event": "compat", "time_nll_per_event": "time",
+    "mark_nll_per_event": "mark", "accuracy": "accuracy", "gap_rmse": "gap RMSE", "gap_mae": "gap MAE",
 }  # fmt: skip
 
 
@@ -68,18 +70,39 @@ class Score:
         return out | {"scored_events": self.metrics.nll_per_event.count, "sequences": self.sequences}
 
 
+#: Rows by what they were made of, the latest last: every model of a leaderboard asks for those of the same few sets.
+_KNOWN: dict[str, dict[str, dict[str, float]]] = {}
+
+
 def baseline_rows(train: Events, test: Events) -> dict[str, dict[str, float]]:
-    """The trivial baselines, fitted on train and scored on test, under the names of metrics.json."""
-    return {row.name: _named(row) for row in fit_baselines(train).evaluate(test)}
+    """The trivial baselines, fitted on train and scored on test, under the names of metrics.json.
+
+    The Hawkes process, which takes seconds, is among them unless there are so many marks that it would not fit.
+    """
+    key = _digest(train) + _digest(test)
+    if key not in _KNOWN:
+        fitted = fit_baselines(train, hawkes=hawkes_fits(train, test))
+        _KNOWN[key] = {row.name: _named(row) for row in fitted.evaluate(test)}
+        for old in list(_KNOWN)[:-4]:
+            del _KNOWN[old]
+    return {name: dict(row) for name, row in _KNOWN[key].items()}
+
+
+def _digest(events: Events) -> str:
+    mark = events.marks.get("mark", np.zeros(0))
+    told = hashlib.sha256(repr((events.schema, events.t.dtype, mark.dtype)).encode())
+    for column in (events.t, events.offsets, events.span, mark, events.given_first):
+        told.update(np.ascontiguousarray(column).data)
+    return told.hexdigest()
 
 
 def _named(row: BaselineRow) -> dict[str, float]:
     pairs = {
         "nll_per_event": row.nll_per_event, "time_nll_per_event": row.time_nll_per_event,
         "mark_nll_per_event": row.mark_nll_per_event, "accuracy": row.accuracy, "gap_rmse": row.rmse,
-        "gap_mae": row.mae,
+        "gap_mae": row.mae, "easytpp_nll_per_event": row.easytpp_nll_per_event,
     }  # fmt: skip
-    return {name: value for name, value in pairs.items() if value is not None}
+    return {name: value for name, value in pairs.items() if value is not None and not math.isnan(value)}
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:

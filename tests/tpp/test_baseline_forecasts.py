@@ -13,6 +13,7 @@ from eventflow.events import Events, Schema
 from eventflow.tpp import Hawkes, evaluate_horizon, fit_baselines, fit_hawkes
 from eventflow.tpp.baselines._ahead import HistoryDensity, MostPopular
 from eventflow.tpp.baselines._akom import STRENGTHS, fit_akom, history_of
+from eventflow.train._evaluate import baseline_rows
 
 SETTINGS = {"horizon": 3.0, "max_events": 5, "every": 3, "otd_steps": 3, "otd_cost": 0.5, "map_deltas": [0.4]}
 
@@ -141,3 +142,17 @@ def test_hawkes_is_a_row_where_it_is_asked_for():
     exact = -float(fitted.hawkes.log_prob(events).double().sum()) / events.num_scored
     assert abs(row.nll_per_event - exact) < 1e-5 * abs(exact) and row.nll_per_event < others[-1].nll_per_event
     assert abs(row.time_nll_per_event + row.mark_nll_per_event - exact) < 1e-5 * abs(exact)
+    compat = -float(fitted.hawkes.log_prob(events, compat="easytpp").double().sum())
+    assert row.easytpp_nll_per_event == pytest.approx(compat / (events.num_events - (events.lengths > 0).sum()))
+
+
+def test_a_hawkes_process_of_too_many_marks_is_left_out():
+    """Its memory grows with their square; the table is then without that row."""
+    few, many = (Schema(num_marks=k) for k in (3, 300))
+    rows = [{"t": np.sort(np.random.default_rng(i).random(20)) * 9, "mark": np.arange(20) % 3} for i in range(9)]
+    for schema, there in ((few, True), (many, False)):
+        events = Events.from_sequences(rows, span=(0.0, 9.0), schema=schema)
+        seen = baseline_rows(events, events)
+        assert ("Hawkes" in seen) == there and "Poisson" in seen
+        seen["Poisson"].clear()  # ours to do with as we like
+        assert baseline_rows(events, events)["Poisson"]["easytpp_nll_per_event"] > 0

@@ -61,6 +61,8 @@ def test_poisson_row_is_the_poisson_process():
     process = Poisson(3, rate=(baselines.rate * baselines.majority).tolist()).double()
     expected = -process.log_prob(test).sum().item() / test.num_scored
     assert row.nll_per_event == pytest.approx(expected, rel=1e-6)
+    compat = -process.log_prob(test, compat="easytpp").sum().item() / (test.num_events - (test.lengths > 0).sum())
+    assert row.easytpp_nll_per_event == pytest.approx(compat, rel=1e-6)
     watched = (train.span[:, 1] - train.span[:, 0]).sum()
     assert baselines.rate == pytest.approx(train.num_events / watched, rel=1e-12)
 
@@ -72,13 +74,15 @@ def test_rows_against_a_loop(given_first):
     b = fit_baselines(train)
     rows = {row.name: row for row in b.evaluate(test)}
     total, squares, hits, count = 0.0, {"mean": 0.0, "renewal": 0.0}, 0, 0
+    compat, later = 0.0, 0
     for sequence in test:
         previous, before, now = 3, 3, float(sequence.span[0, 0])
         for i, (t, mark) in enumerate(zip(sequence.t, sequence.marks["mark"], strict=True)):
             gap, mixture = t - now, b.renewal[previous]
+            nll = -mixture.log_prob(np.array([max(gap, b.resolution)]))[0] - math.log(b.markov2[before, previous, mark])
+            compat, later = compat + nll * (i > 0), later + (i > 0)
             if i > 0 or not given_first:
-                total -= mixture.log_prob(np.array([max(gap, b.resolution)]))[0]
-                total -= math.log(b.markov2[before, previous, mark])
+                total += nll
                 squares["mean"] += (b.mean_gap_given[previous] - gap) ** 2
                 squares["renewal"] += (mixture.mean - gap) ** 2
                 hits += int(b.markov2[before, previous].argmax() == mark)
@@ -87,6 +91,7 @@ def test_rows_against_a_loop(given_first):
         total -= b.renewal[previous].log_survival(np.array([sequence.span[0, 1] - now]))[0]
     assert count == test.num_scored
     assert rows["renewal + Markov-2"].nll_per_event == pytest.approx(total / count, rel=1e-9)
+    assert rows["renewal + Markov-2"].easytpp_nll_per_event == pytest.approx(compat / later, rel=1e-9)
     assert rows["mean gap given previous mark"].rmse == pytest.approx(math.sqrt(squares["mean"] / count), rel=1e-9)
     assert rows["renewal + Markov-2"].rmse == pytest.approx(math.sqrt(squares["renewal"] / count), rel=1e-9)
     assert rows["Markov-2"].accuracy == pytest.approx(hits / count, rel=1e-12)

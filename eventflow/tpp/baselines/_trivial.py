@@ -8,6 +8,7 @@ has both. Contexts: the mark before an event, and the one before that; at a span
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,7 +36,8 @@ ENOUGH = 160
 class BaselineRow(NamedTuple):
     """One baseline on one test set; None where it says nothing about that.
 
-    nll_per_event = time_nll_per_event + mark_nll_per_event (nats); accuracy of the mark; rmse and mae of the gap.
+    nll_per_event = time_nll_per_event + mark_nll_per_event (nats); accuracy of the mark; rmse and mae of the gap;
+    easytpp_nll_per_event: nll as EasyTPP counts it, of events 2..N without the last silence (nan where there are none).
     """
 
     name: str
@@ -45,10 +47,14 @@ class BaselineRow(NamedTuple):
     mae: float | None = None
     time_nll_per_event: float | None = None
     mark_nll_per_event: float | None = None
+    easytpp_nll_per_event: float | None = None
 
 
 class _Scored(NamedTuple):
-    """Scored events (n,) with their contexts, and the last silences (s,) with theirs; K stands for "none"."""
+    """Scored events (n,) with their contexts, and the last silences (s,) with theirs; K stands for "none".
+
+    later: (n,) which of them are no sequence's first.
+    """
 
     gap: Array
     mark: Index
@@ -57,6 +63,7 @@ class _Scored(NamedTuple):
     tail: Array
     tail_previous: Index
     history: Index
+    later: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +150,9 @@ class Baselines:
 
     def _poisson_row(self, seen: _Scored) -> BaselineRow:
         probs = self._mark_probs(seen)[0]
-        time = self.rate * seen.gap - np.log(self.rate)
-        time_nll = TimeNLLPerEvent().update(time, tail_nll=self.rate * seen.tail).compute()
+        nll = self.rate * seen.gap - np.log(self.rate), self.rate * seen.tail
         mean, median = np.full_like(seen.gap, 1 / self.rate), np.full_like(seen.gap, np.log(2) / self.rate)
-        return _row("Poisson", probs, seen, time_nll, mean, median)
+        return _row("Poisson", probs, seen, nll, (mean, median))
 
     def _renewal_row(self, seen: _Scored) -> BaselineRow:
         time, tail = np.zeros_like(seen.gap), np.zeros_like(seen.tail)
@@ -154,11 +160,10 @@ class Baselines:
             rows, ends = seen.previous == k, seen.tail_previous == k
             time[rows] = -mixture.log_prob(np.maximum(seen.gap[rows], self.resolution))
             tail[ends] = -mixture.log_survival(seen.tail[ends])
-        time_nll = TimeNLLPerEvent().update(time, tail_nll=tail).compute()
         mean, median = (
             np.array([getattr(m, name) for m in self.renewal])[seen.previous] for name in ("mean", "median")
         )
-        return _row("renewal + Markov-2", self._mark_probs(seen)[2], seen, time_nll, mean, median)
+        return _row("renewal + Markov-2", self._mark_probs(seen)[2], seen, (time, tail), (mean, median))
 
     def _mark_probs(self, seen: _Scored) -> tuple[Array, Array, Array]:
         everywhere = np.broadcast_to(self.majority, (len(seen.mark), self.num_marks))
@@ -230,7 +235,9 @@ def _scored(events: Events, num_marks: int) -> _Scored:
     tail_previous = np.where(filled, mark[end_of], num_marks)
     gap = events.gaps.astype(np.float64)
     history = _history(mark, position, num_marks)
-    return _Scored(gap[keep], mark[keep], previous[keep], before[keep], tail, tail_previous, history[keep])
+    return _Scored(
+        gap[keep], mark[keep], previous[keep], before[keep], tail, tail_previous, history[keep], (position > 0)[keep]
+    )
 
 
 def _history(mark: Index, position: Index, none: int) -> Index:
@@ -241,14 +248,22 @@ def _history(mark: Index, position: Index, none: int) -> Index:
     return whole[:, 1:]
 
 
-def _row(name: str, probs: Array, seen: _Scored, time_nll: float, mean: Array, median: Array) -> BaselineRow:
+def _row(name: str, probs: Array, seen: _Scored, nll: tuple[Array, Array], gaps: tuple[Array, Array]) -> BaselineRow:
+    """nll: of the times of events, and of the last silences; gaps: predicted, mean and median."""
+    time_nll = TimeNLLPerEvent().update(nll[0], tail_nll=nll[1]).compute()
     mark_nll = _mark_nll(probs, seen)
-    rmse, mae = gap_rmse(mean, seen.gap), gap_mae(median, seen.gap)
-    return BaselineRow(name, time_nll + mark_nll, _accuracy(probs, seen), rmse, mae, time_nll, mark_nll)
+    rmse, mae = gap_rmse(gaps[0], seen.gap), gap_mae(gaps[1], seen.gap)
+    later = (nll[0] + _mark_nlls(probs, seen))[seen.later]
+    easytpp = float(later.mean()) if len(later) else math.nan
+    return BaselineRow(name, time_nll + mark_nll, _accuracy(probs, seen), rmse, mae, time_nll, mark_nll, easytpp)
 
 
 def _mark_nll(probs: Array, seen: _Scored) -> float:
-    return MarkNLLPerEvent().update(-np.log(probs[np.arange(len(seen.mark)), seen.mark])).compute()
+    return MarkNLLPerEvent().update(_mark_nlls(probs, seen)).compute()
+
+
+def _mark_nlls(probs: Array, seen: _Scored) -> Array:
+    return -np.log(probs[np.arange(len(seen.mark)), seen.mark])
 
 
 def _accuracy(probs: Array, seen: _Scored) -> float:
