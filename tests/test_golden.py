@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from eventflow.events import Events, Schema, pad
 from eventflow.tpp import PointProcess
 from eventflow.train._keys import import_class
 from eventflow.train._references import load_yaml, names
+from eventflow.vision import FlowNetwork
 
 SMALL = {"hidden_size": 4, "embedding_size": 3, "components": 3}
 
@@ -68,8 +70,37 @@ def task(name: str) -> str:
     return load_yaml(ROOT / "models" / name / "model.yaml")["class_path"].rpartition(".")[2]
 
 
+def build_flow(name: str, weights: dict[str, np.ndarray] | None) -> FlowNetwork:
+    """A tiny flow network in float64 and eval, its batch-norms as if trained."""
+    network = load_yaml(ROOT / "models" / name / "model.yaml")["init_args"]["network"]
+    kind: Any = import_class(network["class_path"], name)
+    torch.manual_seed(4)
+    model = kind(1 if name == "lstm_flownet" else 2, 2).double()  # files of less than 100 kB
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                value += 0.1 * torch.rand_like(value) if key.endswith("running_var") else 0.1 * torch.randn_like(value)
+    if weights is not None:
+        model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    return model.eval()
+
+
+def flow_outputs(model: FlowNetwork) -> dict[str, np.ndarray]:
+    """What is remembered: flows after every step, one start over, and the coarse scales of one more step."""
+    draw = torch.Generator().manual_seed(3)
+    counts = torch.poisson(torch.full((2, 12, 2, 8, 12), 0.8, dtype=torch.float64), generator=draw)
+    reset = torch.zeros(2, 12, dtype=torch.bool)
+    reset[1, 4] = True
+    with torch.no_grad():
+        flows, state = model.scan(counts, reset=reset)
+        scales, _ = model.step_scales(state, counts[:, 0])
+    return {"flows": flows.numpy(), **{f"scale{i}": flow.numpy() for i, flow in enumerate(scales)}}
+
+
 #: For each task: how the tiny model of a folder is built, and what is remembered of it.
-KINDS = {"PointProcessTask": (build, outputs)}
+KINDS: dict[str, tuple[Callable[..., Any], Callable[..., dict[str, np.ndarray]]]] = {
+    "PointProcessTask": (build, outputs), "FlowTask": (build_flow, flow_outputs),
+}  # fmt: skip
 MODELS = {name: KINDS[task(name)] for name in names("model") if task(name) in KINDS}
 
 
