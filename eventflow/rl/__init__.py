@@ -13,6 +13,7 @@ from eventflow.rl._control import StreamAC as StreamAC
 from eventflow.rl._control import StreamQ as StreamQ
 from eventflow.rl._control import StreamSARSA as StreamSARSA
 from eventflow.rl._event_gvfs import EventGVFs as EventGVFs
+from eventflow.rl._features import cell_features as cell_features
 from eventflow.rl._gvf import GVF as GVF
 from eventflow.rl._gvf import GVFs as GVFs
 from eventflow.rl._irregular import gamma_laplace as gamma_laplace
@@ -22,7 +23,6 @@ from eventflow.rl._obgd import ObGD as ObGD
 from eventflow.rl._obgd import layer_sparsities as layer_sparsities
 from eventflow.rl._obgd import sparse_init as sparse_init
 from eventflow.rl._recurrent import RecurrentTD as RecurrentTD
-from eventflow.rl._recurrent import cell_features as cell_features
 from eventflow.rl._recurrent import with_bias as with_bias
 from eventflow.rl._settings import Settings as Settings
 from eventflow.rl._td import Observed as Observed

@@ -6,11 +6,9 @@ Axes: T events, D inputs, N states, H hidden.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from eventflow.errors import InputError
 from eventflow.nn import Cell, DiagSSM
@@ -36,7 +34,7 @@ class RecurrentTD:
         bound: kappa of ObGD; 0: none.
 
     Raises:
-        InputError: another kind of cell: its exact gradients need the whole history (see :func:`cell_features`).
+        InputError: another kind of cell: its exact gradients need the whole history (see ``StreamTD(features=)``).
     """
 
     def __init__(self, cell: Cell, *, lambda_: float = 0.8, step_size: float = 1.0, bound: float = 2.0) -> None:
@@ -45,7 +43,7 @@ class RecurrentTD:
             raise InputError(
                 f"RecurrentTD({kind}): exact gradients in constant memory need a diagonal recurrence; expected "
                 "DiagSSM(D, H), complex and with learn_init=False. To learn from the states of any cell, its own "
-                "weights fixed, write: GVFs(questions, cell.hidden_size).scan(cell_features(cell, x, dt)...)"
+                "weights fixed, write: StreamTD(cell.input_size, features=cell)"
             )
         if not 0 <= lambda_ <= 1 or not step_size > 0 or not bound >= 0:
             raise InputError(
@@ -73,28 +71,6 @@ class RecurrentTD:
                 weight = learned.get_parameter(name)
                 weight.copy_(torch.from_numpy(state.weight[at[i] : at[i + 1]]).view(weight.shape))
         return learned
-
-
-def cell_features(
-    cell: Cell, x: ArrayLike, dt: ArrayLike, state: Any = None, *, reset: ArrayLike | None = None
-) -> tuple[np.ndarray, Any]:
-    """(T, H) what ``cell.read`` says just after each event, and the last state: features of any cell, weights fixed.
-
-    One parallel ``scan`` for the whole stretch; fed in chunks, with the state handed on, it gives the same features.
-
-    Args:
-        cell: any.
-        x: (T, D).
-        dt: (T,) gaps before the events.
-        state: where to start; None is ``cell.init(1)``.
-        reset: (T,) bool, where a new sequence starts.
-    """
-    dtype = next((p.dtype for p in cell.parameters()), torch.float64)
-    inputs, gaps = (torch.as_tensor(np.asarray(part), dtype=dtype)[None] for part in (x, dt))
-    cuts = None if reset is None else torch.as_tensor(np.asarray(reset, bool))[None]
-    with torch.no_grad():
-        states, last = cell.scan(inputs, gaps, state, reset=cuts)
-        return cell.read(states)[0].double().numpy(), last
 
 
 def with_bias(features: np.ndarray, dt: np.ndarray, signals: np.ndarray, reset: np.ndarray | None = None) -> GVFStream:

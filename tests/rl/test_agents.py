@@ -45,6 +45,13 @@ def test_cartpole_is_solved() -> None:
     assert np.mean(agent.evaluate(3)) > 300
 
 
+def test_a_certain_policy_is_not_blown_up() -> None:
+    """Near certainty the intended change of log pi cannot be had; asking for it made weights of thousands."""
+    agent = StreamAC("CartPole-v1", seed=0, rule="intentional").learn(40_000)
+    assert np.mean([e.total for e in agent.episodes[-10:]]) > 300
+    assert np.abs(agent.learner.params[0]).max() < 2
+
+
 @pytest.mark.parametrize("kind", AGENTS)
 def test_the_cut_of_a_run_changes_no_number(kind: str) -> None:
     cls, env = AGENTS[kind]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from eventflow.errors import InputError
 from eventflow.nn import GRU, DiagSSM
 from eventflow.ops.rtrl import RTRLStream
-from eventflow.rl import GVF, GVFs, RecurrentTD, cell_features, with_bias
+from eventflow.rl import GVF, GVFs, Observed, RecurrentTD, Settings, StreamTD, cell_features, with_bias
 
 
 def remembered(length: int, seed: int = 0) -> tuple[RTRLStream, np.ndarray]:
@@ -73,6 +75,69 @@ def test_any_cell_gives_features_in_any_chunks() -> None:
     stops = np.stack([np.zeros(6000, bool), stream.discount == 0], 1)
     value = GVFs(asked, 13).scan(given._replace(stops=stops)).value[:, 0]
     assert np.corrcoef(value[-2000:], truth[-2000:])[0, 1] > 0.6  # 0.45 without memory
+
+
+def as_observed(stream: RTRLStream) -> list[Observed]:
+    """The same events for StreamTD: where the sum ends a stretch does, and its last event starts the next one."""
+    rows = zip(stream.x[:-1], stream.cumulant[1:], stream.x[1:], stream.discount[1:], stream.dt[1:], strict=True)
+    return [Observed(x, float(c), after, discount=float(g), dt=float(gap)) for x, c, after, g, gap in rows]
+
+
+def test_the_cell_is_the_memory_of_stream_td() -> None:
+    """Any cell between the observations and the network: what no observation tells is predicted from its state."""
+    torch.manual_seed(1)
+    stream, truth = remembered(12_000)
+    seen, cell = as_observed(stream), GRU(2, 12).double()
+    errors = {}
+    for name, features in (("memory", cell), ("none", None)):
+        td = StreamTD(2, settings=Settings(dtype="float64", lambda_=0.5), features=features)
+        td.learn(seen[:-2000])
+        said = [td.partial_fit(one).value for one in seen[-2000:]]
+        waits = np.arange(12_000)[-2000:] % 4 != 3
+        errors[name] = np.sqrt(
+            np.mean((np.array(said) - truth[-2000:])[waits] ** 2) / np.mean(truth[-2000:][waits] ** 2)
+        )
+    assert errors["memory"] < 0.5 and errors["none"] > 0.75, errors
+
+
+def test_stream_td_with_a_cell_step_by_step_in_chunks_and_resumed(tmp_path: Path) -> None:
+    """`learn` scans with resets, `step` folds: the same; a saved one goes on exactly, in the middle of a stretch."""
+    torch.manual_seed(2)
+    stream, _ = remembered(600)
+    seen = [one._replace(truncated=i % 50 == 49, obs=one.obs) for i, one in enumerate(as_observed(stream))]
+    cell, settings = DiagSSM(2, 12, num_states=4).double(), Settings(dtype="float64")
+    whole, single, first = (StreamTD(2, settings=settings, features=cell) for _ in range(3))
+    whole.learn(seen)
+    for one in seen:
+        single.partial_fit(one)
+    np.testing.assert_allclose(single.learner.params[0], whole.learner.params[0], rtol=0, atol=1e-10)
+    for one in seen[:120]:
+        first.partial_fit(one)
+    first.save(tmp_path / "td.npz")
+    again = StreamTD.load(tmp_path / "td.npz", features=DiagSSM(2, 12, num_states=4).double())
+    for one in seen[120:]:
+        again.partial_fit(one)
+    np.testing.assert_array_equal(again.learner.params, single.learner.params)
+    assert again.value == single.value and again.predict(seen[0].obs, dt=0.3) == single.predict(seen[0].obs, dt=0.3)
+    with pytest.raises(InputError, match=r"Write: StreamTD.load\(path, features=DiagSSM\(...\)\)"):
+        StreamTD.load(tmp_path / "td.npz")
+    with pytest.raises(InputError, match="another cell"):
+        StreamTD.load(tmp_path / "td.npz", features=DiagSSM(2, 12, num_states=8))
+
+
+def test_what_is_not_finite_does_not_spoil_the_cell() -> None:
+    td = StreamTD(2, features=GRU(2, 12))
+    td.begin([0.0, 1.0])
+    td.step(1.0, [1.0, 1.0], dt=0.5)
+    before = td.predict([0.5, 0.5])
+    for reward, obs, gap in ((1.0, [np.nan, 0.0], 1.0), (np.inf, [0.0, 0.0], 1.0), (1.0, [0.0, 0.0], -1.0)):
+        with pytest.raises(InputError, match="step 1"):
+            td.step(reward, obs, dt=gap)
+        with pytest.raises(InputError, match="step 1"):
+            td.learn([Observed(None, reward, obs, dt=gap)])
+    assert td.predict([0.5, 0.5]) == before and td.num_steps == 1
+    with pytest.raises(InputError, match="the cell takes 3 inputs"):
+        StreamTD(2, features=GRU(3, 12))
 
 
 def test_other_cells_are_refused() -> None:

@@ -50,7 +50,7 @@ _SQUARED_ERROR = 0.9998  # memory of intentional's mean squared and mean absolut
 
 
 @nb.njit(**JIT)
-def update(k: int, state: Any, at: int, room: int, delta: float, decay: float, reset: bool) -> None:
+def update(k: int, state: Any, at: int, room: int, delta: float, decay: float, reset: bool, share: float) -> None:
     """Backpropagate the seed at ``room + LANES`` through network k, decay and fill its traces, move its weights.
 
     Args:
@@ -61,6 +61,7 @@ def update(k: int, state: Any, at: int, room: int, delta: float, decay: float, r
         delta: the error.
         decay: gamma lambda, of the traces.
         reset: whether the traces are zero afterwards.
+        share: intentional: of its step.
     """
     params, memory, work, nets, numbers = state
     net, rule, run = nets[k], numbers[RULE + 8 * k : RULE + 8 * k + 8], memory[RUN + 8 * k : RUN + 8 * k + 8]
@@ -83,7 +84,7 @@ def update(k: int, state: Any, at: int, room: int, delta: float, decay: float, r
         if reset:
             _forget(params, net[OFFSET], net[LENGTH])
     else:
-        step = _intended(rule, run, delta, decay, first, second)
+        step = share * _intended(rule, run, delta, decay, first, second)
         _move_scaled(params, net[OFFSET], net[LENGTH], kind(step), numbers3[1], reset)
 
 

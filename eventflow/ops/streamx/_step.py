@@ -85,7 +85,7 @@ def td(
     after = 0.0 if ends else discount * float(work[forward(nets[0], params, work, room)])
     memory[REWARD], memory[DELTA] = scaled, scaled + after - value
     work[2 * room + LANES] = work.dtype.type(1.0)
-    update(0, (params, memory, work, nets, numbers), 0, 2 * room, memory[DELTA], decay, ended)
+    update(0, (params, memory, work, nets, numbers), 0, 2 * room, memory[DELTA], decay, ended, 1.0)
     _copy(work, room, 0, features + 1)
     memory[VALUE] = work[forward(nets[0], params, work, 0)]
     return FINE
@@ -123,7 +123,7 @@ def q(
     for j in range(count):
         work[seed + j] = work.dtype.type(1.0 if j == action else 0.0)
     decay = numbers[DISCOUNT] * numbers[LAMBDA]
-    update(0, (params, memory, work, nets, numbers), 0, 2 * room, memory[DELTA], decay, reset)
+    update(0, (params, memory, work, nets, numbers), 0, 2 * room, memory[DELTA], decay, reset, 1.0)
     _copy(work, room, 0, features + 1)
     out = forward(nets[0], params, work, 0)
     if not sarsa:
@@ -152,11 +152,12 @@ def ac(state: Any, features: int, reward: float, terminated: bool, truncated: bo
     scratch, decay = critic + 2 * room, numbers[DISCOUNT] * numbers[LAMBDA]
     sign = 1.0 if delta > 0.0 else (-1.0 if delta < 0.0 else 0.0)
     for k in range(len(nets)):
+        share = 1.0
         if k == 0:
-            _policy_seed(state, features, scratch + LANES, numbers[ENTROPY] * sign)
+            share = _policy_seed(state, features, scratch + LANES, numbers[ENTROPY] * sign)
         else:
             work[scratch + LANES] = work.dtype.type(1.0)
-        update(k, (params, memory, work, nets, numbers), k * critic, scratch, delta, decay, ended)
+        update(k, (params, memory, work, nets, numbers), k * critic, scratch, delta, decay, ended, share)
     _copy(work, critic + room, critic, features + 1)
     _copy(work, critic + room, 0, features + 1)
     _choose(AC, state, features, forward(nets[0], params, work, 0), 0.0)
@@ -164,8 +165,9 @@ def ac(state: Any, features: int, reward: float, terminated: bool, truncated: bo
 
 
 @nb.njit(**JIT)
-def _policy_seed(state: Any, features: int, seed: int, bonus: float) -> None:
-    """The gradient of log pi(action) + bonus * entropy with respect to the actor's outputs."""
+def _policy_seed(state: Any, features: int, seed: int, bonus: float) -> float:
+    """The gradient of log pi(action) + bonus * entropy with respect to the actor's outputs. Returned: of the change of
+    log pi that a rule intends, the share that can be had: 2 (1 - pi) of discrete actions, at most 1."""
     _, memory, work, nets, numbers, io = state
     out, count, kind = _out(nets, 0, 0), _outputs(nets, 0), work.dtype.type
     if numbers[CONTINUOUS] > 0.0:
@@ -176,7 +178,7 @@ def _policy_seed(state: Any, features: int, seed: int, bonus: float) -> None:
             z = (io[features + half + j] - float(work[out + j])) / sigma
             work[seed + j] = kind(z / sigma)
             work[seed + half + j] = kind((z * z - 1.0 + bonus) / sigma / (1.0 + math.exp(-pre)))
-        return
+        return 1.0
     top, norm, entropy = float(work[out + _greedy(work, out, count)]), 0.0, 0.0
     for j in range(count):
         norm += math.exp(float(work[out + j]) - top)
@@ -187,6 +189,8 @@ def _policy_seed(state: Any, features: int, seed: int, bonus: float) -> None:
         log_p = float(work[out + j]) - top - math.log(norm)
         hit = 1.0 if j == int(memory[ACTION]) else 0.0
         work[seed + j] = kind(hit - math.exp(log_p) * (1.0 + bonus * (log_p + entropy)))
+    chosen = math.exp(float(work[out + int(memory[ACTION])]) - top) / norm
+    return min(1.0, 2.0 * (1.0 - chosen))
 
 
 @nb.njit(**JIT)

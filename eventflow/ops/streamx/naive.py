@@ -156,7 +156,7 @@ def ac(learner: Learner, reward: float, terminated: bool, truncated: bool, clock
     policy, action = _policy(learner, outputs(actor, policy_flat, x))
     objective = policy.log_prob(action).sum() + numbers[ENTROPY] * np.sign(delta) * policy.entropy().sum()
     memory[REWARD], memory[DELTA], memory[VALUE] = scaled, delta, float(value.detach())
-    _update(learner, 0, torch.autograd.grad(objective, policy_flat)[0], decay, ended)
+    _update(learner, 0, torch.autograd.grad(objective, policy_flat)[0], decay, ended, _share(learner, policy, action))
     _update(learner, 1, torch.autograd.grad(value, value_flat)[0], decay, ended)
     _remember(learner, after)
     _choose(learner, AC, outputs(actor, _flat(learner), after), 0.0)
@@ -166,8 +166,8 @@ def ac(learner: Learner, reward: float, terminated: bool, truncated: bool, clock
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 
-def _update(learner: Learner, k: int, grad: Tensor, decay: float, reset: bool) -> None:
-    """e = decay e + g, then the rule of network k; traces are cut after it."""
+def _update(learner: Learner, k: int, grad: Tensor, decay: float, reset: bool, share: float = 1.0) -> None:
+    """e = decay e + g, then the rule of network k (intentional: ``share`` of its step); traces are cut after it."""
     start, length = int(learner.nets[k, OFFSET]), learner.networks[k].length
     w, e, s = (torch.from_numpy(row[start : start + length]) for row in learner.params)
     code, lr, kappa, beta, tiny, eta, clip, divide = learner.numbers[RULE + 8 * k : RULE + 8 * k + 8]
@@ -187,7 +187,7 @@ def _update(learner: Learner, k: int, grad: Tensor, decay: float, reset: bool) -
         run[SIGMA] += (1 - decay) * (float((grad * grad * rho).sum()) - run[SIGMA])
         sigma = run[SIGMA] / (1 - decay ** run[UPDATES]) if decay < 1 else run[SIGMA]
         size = eta / max(math.sqrt(sigma * float((e * e * rho).sum())), 1e-8)
-        w += size * _clipped(run, delta, clip, divide > 0) * rho * e
+        w += share * size * _clipped(run, delta, clip, divide > 0) * rho * e
     if reset:
         e.zero_()
 
@@ -257,6 +257,14 @@ def _policy(learner: Learner, out: Tensor) -> tuple[Normal | Categorical, Tensor
         return Categorical(logits=out), torch.tensor(int(learner.memory[ACTION]))
     mean, pre = out.chunk(2)
     return Normal(mean, F.softplus(pre)), torch.from_numpy(learner.action.copy()).to(out.dtype)
+
+
+def _share(learner: Learner, policy: Normal | Categorical, action: Tensor) -> float:
+    """Of the change of log pi that the intentional rule wants, what a softmax can give: near certainty its gradient
+    vanishes, and the whole change would need weights without bound. 2 (1 - pi), at most 1: as it is up to pi = 1/2."""
+    if learner.numbers[CONTINUOUS]:
+        return 1.0
+    return min(1.0, 2.0 * (1.0 - float(policy.log_prob(action).exp())))
 
 
 def _choose(learner: Learner, kind: int, out: Tensor, epsilon: float) -> None:
