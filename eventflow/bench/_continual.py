@@ -19,8 +19,8 @@ RENEW = 60.0
 def run(
     *, data: list[str], model: list[str], out: Path, learner: list[str] | None = None,
     config: list[str] | None = None, seeds: Sequence[int] = (0, 1, 2), orders: int = 0,
-    reorder: list[str] | None = None, tasks: int | None = None, blocks: int = 3, epochs: int = 5,
-    batch_size: int = 8, lr: float = 0.01, as_large_as: str | None = None,
+    reorder: list[str] | None = None, tasks: int | None = None, sequences: int | None = None,
+    blocks: int = 3, epochs: int = 5, batch_size: int = 8, lr: float = 0.01, as_large_as: str | None = None,
     executor: Literal["serial", "processes", "ray"] = "serial", workers: int | None = None, publish: bool = False,
 ) -> None:  # fmt: skip
     """Let every learner take every model through every stream, task by task, and write continual.md, .html and .json.
@@ -44,6 +44,7 @@ def run(
         orders: random orders of the tasks, learned with the first seed, beside that of time; judged by nll.
         reorder: the learners to which orders are given; by default all.
         tasks: windows of equal length; by default as the dataset's card says.
+        sequences: the first ones only, so many to learn from and so many to judge by; by default all.
         blocks: blocks of a task in the prequential pass.
         epochs: passes over a task, or over a block.
         batch_size: sequences a step.
@@ -60,10 +61,12 @@ def run(
     from eventflow.bench.continual import _jobs
     from eventflow.bench.leaderboard import _store
 
-    _check_numbers(seeds, {"orders": (orders, 0), "blocks": (blocks, 1), "workers": (workers, 1)})
+    _check_numbers(
+        seeds, {"orders": (orders, 0), "sequences": (sequences, 1), "blocks": (blocks, 1), "workers": (workers, 1)}
+    )
     require("matplotlib", "viz")
     steps = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
-    shared = {"tasks": tasks, "blocks": blocks, "steps": steps}
+    shared = {"tasks": tasks, "sequences": sequences, "blocks": blocks, "steps": steps}
     pairs = _jobs.jobs_of(
         data, model, learner or ["all"], config=config or (), shared=shared, as_large_as=as_large_as
     )

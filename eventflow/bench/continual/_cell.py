@@ -16,6 +16,7 @@ import torch
 from eventflow.bench.leaderboard._jobs import logged, one_line
 from eventflow.bench.leaderboard._store import digest, read_json, write_json
 from eventflow.errors import InputError
+from eventflow.events import Events
 from eventflow.io import card, list_datasets, load_dataset
 from eventflow.nn._recorded import rebuild
 from eventflow.tpp import PointProcess, truth
@@ -27,7 +28,6 @@ from eventflow.tpp.continual import (
     cut_at,
     cut_by_time,
     evaluate,
-    load_tasks,
     make_learner,
     prequential_blocks,
     task_log_prob,
@@ -37,7 +37,7 @@ from eventflow.train._run import provenance
 
 Job = Mapping[str, Any]
 #: What decides the numbers of a cell.
-ASKED = ("data", "tasks", "model", "network", "learner", "steps", "blocks", "order", "seed")
+ASKED = ("data", "tasks", "sequences", "model", "network", "learner", "steps", "blocks", "order", "seed")
 
 
 class Stream(NamedTuple):
@@ -71,14 +71,16 @@ def asked(job: Job) -> dict[str, Any]:
     return {name: job[name] for name in ASKED}
 
 
-def stream_of(name: str, tasks: int | None) -> Stream:
-    """The tasks of a dataset: of its card, or as many windows of equal length. The model's unit of time is the mean gap
-    of the first task, since later ones are not known when learning starts.
+def stream_of(job: Job) -> Stream:
+    """The tasks of a job's dataset: of its card, or as many windows of equal length. The model's unit of time is the
+    mean gap of the first task, since later ones are not known when learning starts.
 
     Raises:
         InputError: no such dataset, or none that can be cut; a task without scored events; fewer than two tasks.
     """
-    train, test, schema = _parts(name, tasks)
+    name, events = job["name"], _events(job)
+    times, history = _cut(job, events["train"])
+    train, test = (cut_at(events[split], times, history=history) for split in ("train", "test"))
     if len(train) < 2:
         raise InputError(f"--data {name}: one task, so that nothing can be forgotten or passed on. Give --tasks 10")
     for split, cut in (("training", train), ("test", test)):
@@ -87,20 +89,31 @@ def stream_of(name: str, tasks: int | None) -> Stream:
                 raise InputError(
                     f"--data {name}: task {task.name} over {task.span} has no scored {split} event. Give fewer --tasks"
                 )
-    first = train[0]
-    gaps = first.events.gaps.astype(np.float64)[first.scored]
+    gaps = train[0].events.gaps.astype(np.float64)[train[0].scored]
+    schema = events["train"].schema
     return Stream(train, test, schema.unit, int(schema.num_marks or 1), float(gaps.mean()))
 
 
-def _parts(name: str, tasks: int | None) -> tuple[list[Task], list[Task], Any]:
-    if tasks is None:
-        parts = load_tasks(name, splits=["train", "test"])
-        return parts["train"], parts["test"], parts["train"][0].events.schema
-    if tasks < 2:
-        raise InputError(f"--tasks {tasks}: expected at least 2; one task cannot be forgotten for another")
-    events = load_dataset(name, splits=["train", "test"])
-    train = cut_by_time(events["train"], tasks)
-    return train, cut_at(events["test"], [task.span[1] for task in train[:-1]]), events["train"].schema
+def blocks_of(job: Job) -> list[Task]:
+    """Every task of the training stream in windows of equal length."""
+    events, blocks = _events(job)["train"], job["blocks"]
+    times, history = _cut(job, events)
+    edges = [task.span for task in cut_at(events, times, history=history)]
+    return cut_at(events, [a + (b - a) * i / blocks for a, b in edges for i in range(blocks)][1:], history=history)
+
+
+def _events(job: Job) -> dict[str, Events]:
+    """Training and test events, of as many sequences as are asked for."""
+    found = load_dataset(job["name"], splits=["train", "test"])
+    return {split: events[: job["sequences"]] for split, events in found.items()}
+
+
+def _cut(job: Job, events: Events) -> tuple[list[float], str]:
+    """Times, and what a task knows of the time before it."""
+    if job["tasks"] is None:
+        told = card(job["name"]).recipe["tasks"]
+        return list(told["times"]), str(told["history"])
+    return [float(task.span[1]) for task in cut_by_time(events, job["tasks"])[:-1]], "carried"
 
 
 def network_of(spec: Mapping[str, Any], stream: Stream, seed: int) -> PointProcess:
@@ -130,7 +143,7 @@ def learn(job: Job) -> None:
 
 
 def _result(job: Job) -> dict[str, Any]:
-    stream = stream_of(job["name"], job["tasks"])
+    stream = stream_of(job)
     order = order_of(job["order"], len(stream.train))
     learner = _Watched(new_learner(job, stream), job)
     train, test = [stream.train[i] for i in order], [stream.test[i] for i in order]
@@ -157,20 +170,8 @@ def new_learner(job: Job, stream: Stream) -> ContinualLearner:
 
 def _prequential(job: Job, stream: Stream) -> list[dict[str, Any]]:
     """Test, then train: every block of the stream judged before it is learned."""
-    learner = new_learner(job, stream)
-    blocks = _blocks(job["name"], job["tasks"], job["blocks"])
-    return [block._asdict() for block in prequential_blocks(learner, blocks, forecasts=False)]
-
-
-def _blocks(name: str, tasks: int | None, blocks: int) -> list[Task]:
-    """Every task of the training stream in ``blocks`` windows of equal length."""
-    edges = [task.span for task in _parts(name, tasks)[0]]
-    times = [a + (b - a) * i / blocks for a, b in edges for i in range(blocks)][1:]
-    return cut_at(load_dataset(name, splits=["train"])["train"], times, history=_history(name, tasks))
-
-
-def _history(name: str, tasks: int | None) -> str:
-    return "carried" if tasks is not None else str(card(name).recipe["tasks"]["history"])
+    blocks = prequential_blocks(new_learner(job, stream), blocks_of(job), forecasts=False)
+    return [block._asdict() for block in blocks]
 
 
 def score_cost(model: PointProcess, tasks: Sequence[Task]) -> float:
@@ -188,11 +189,10 @@ def score_cost(model: PointProcess, tasks: Sequence[Task]) -> float:
 def write_facts(job: Job) -> None:
     """What a dataset's tables and pictures need besides its cells: tasks, and the oracle where the law is known."""
     path = facts_file(Path(job["out"]), job["data"])
-    key = digest([job["name"], job["tasks"], job["blocks"]])
+    key = digest([job[name] for name in ("name", "tasks", "sequences", "blocks")])
     if read_json(path).get("hash") == key:
         return
-    stream = stream_of(job["name"], job["tasks"])
-    blocks = _blocks(job["name"], job["tasks"], job["blocks"])
+    stream, blocks = stream_of(job), blocks_of(job)
     found: dict[str, Any] = {
         "hash": key, "unit": stream.unit, "spans": [task.span for task in stream.train],
         "train": [task.num_scored for task in stream.train], "test": [task.num_scored for task in stream.test],

@@ -23,29 +23,29 @@ def jobs_of(
     data: Sequence[str], model: Sequence[str], learner: Sequence[str], *, config: Sequence[str],
     shared: Mapping[str, Any], as_large_as: str | None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One job for every dataset, model and learner, as yet without seed, order and place; ``shared`` are steps, tasks
-    and blocks.
+    """One job for every dataset, model and learner, as yet without seed, order and place; ``shared`` are steps, tasks,
+    sequences and blocks.
 
     Raises:
         InputError: an unknown name or key, a name given twice; data that cannot be cut; a model that is no process.
     """
     Steps(**shared["steps"])
-    tasks = shared["tasks"]
     learners = [word for given in learner for word in (EVERY if given == "all" else (given,))]
     for word in learners:
         parse_learner(word)
     _once("learner", learners)
     found = []
     for pair in plan(data, model, config=config):
-        _check_cut(pair.name, tasks)
+        _check_cut(pair.name, shared["tasks"])
         network = (pair.asked["model"].get("init_args") or {}).get("network")
         if network is None:
             raise InputError(f"--model {pair.model}: no point process, which is what this bench teaches")
         spec = {"class_path": network} if isinstance(network, str) else dict(network)
-        found.append({"data": pair.data, "name": pair.name, "model": pair.model, "network": spec})
+        here = {"data": pair.data, "name": pair.name, "model": pair.model, "network": spec}
+        found.append({"kind": "continual", **shared, **here})
     if as_large_as is not None:
-        found = _as_large(found, as_large_as, tasks)
-    return [{"kind": "continual", **shared, **each, "learner": word} for each in found for word in learners]
+        found = _as_large(found, as_large_as)
+    return [{**each, "learner": word} for each in found for word in learners]
 
 
 def placed(jobs: Sequence[Job], out: Path, *, seeds: Sequence[int], orders: int, reordered: Sequence[str]) -> list[Job]:
@@ -63,14 +63,15 @@ def placed(jobs: Sequence[Job], out: Path, *, seeds: Sequence[int], orders: int,
 
 def check(jobs: Sequence[Job]) -> None:
     """Refuse what cannot be learned, and a folder in which other cells lie."""
-    streams: dict[tuple[str, Any], Stream] = {}
+    streams: dict[str, Stream] = {}
     tried = set()
     for job in jobs:
-        key = job["name"], job["tasks"]
-        stream = streams.setdefault(key, stream_of(*key)) if key not in streams else streams[key]
+        key = job["name"]
+        if key not in streams:
+            streams[key] = stream_of(job)
         if (key, job["model"], job["learner"]) not in tried:
             tried.add((key, job["model"], job["learner"]))
-            new_learner(job, stream)
+            new_learner(job, streams[key])
         before = read_json(result_file(job)).get("asked")
         now = {name: job[name] for name in ASKED}
         other = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in now.items() if before and before.get(k) != v]
@@ -94,14 +95,14 @@ def _once(flag: str, words: Sequence[str]) -> None:
         raise InputError(f"--{flag} {' '.join(words)}: {twice[0]!r} twice; a table has one row for each")
 
 
-def _as_large(found: list[dict[str, Any]], largest: str, tasks: int | None) -> list[dict[str, Any]]:
+def _as_large(found: list[dict[str, Any]], largest: str) -> list[dict[str, Any]]:
     """Every model with the hidden_size at which it has about as many parameters as ``largest`` on the same data."""
     names = [each["model"] for each in found]
     if largest not in names:
         raise InputError(f"--as-large-as {largest}: not among --model; {did_you_mean(largest, names)}")
     sized = []
     for each in found:
-        stream = stream_of(each["name"], tasks)
+        stream = stream_of(each)
         goal = next(one for one in found if one["model"] == largest and one["data"] == each["data"])
         wanted = _count(goal["network"], stream)
         sized.append(each if each["model"] == largest else {**each, "network": _sized(each, wanted, stream)})
