@@ -70,11 +70,9 @@ class Judgement:
         smoothness: of the contrast loss; None: it is not asked for.
     """
 
-    def __init__(
-        self, bins: int, *, warm_up: int, thorough: bool = False, smoothness: float | None = None
-    ) -> None:
+    def __init__(self, bins: int, *, warm_up: int, thorough: bool = False, smoothness: float | None = None) -> None:
         self.bins, self.warm_up, self.thorough, self.smoothness = bins, warm_up, thorough, smoothness
-        self.errors = dict.fromkeys(TALLIES, FlowErrors())
+        self.errors: dict[str, FlowErrors] = {name: FlowErrors() for name in TALLIES}
         self.contrast = torch.zeros(2, dtype=torch.float64)
         self.steps = 0
 

@@ -139,10 +139,10 @@ class FlowLoader:
         counts, targets, valid = zip(*(self._sample(int(s)) for s in samples), strict=True)
         wanted = self.sampling.steps if self.sampling.all else 1
         at = np.arange(self.sampling.length - wanted, self.sampling.length)
-        stacked = (torch.from_numpy(np.stack(part)) for part in (counts, targets, valid))
         return FlowBatch(
-            *stacked, torch.from_numpy(at), torch.tensor(self.sampling.warm_up), torch.full((len(counts),), real)
-        )
+            torch.from_numpy(np.stack(counts)), torch.from_numpy(np.stack(targets)), torch.from_numpy(np.stack(valid)),
+            torch.from_numpy(at), torch.tensor(self.sampling.warm_up), torch.full((len(counts),), real),
+        )  # fmt: skip
 
     def _sample(self, sample: int) -> tuple[Array, Array, Array]:
         """counts (T, C, h, w), targets (S, 2, h, w), valid (S, h, w)."""

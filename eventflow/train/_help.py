@@ -10,19 +10,22 @@ _USAGE = {
     "fit": """usage: eventflow fit --data D --model M [--config C ...] [--KEY VALUE ...]
        eventflow fit --ckpt_path RUN                              resume it, with the same bits
 
-Train a model by maximum likelihood, with early stopping on the validation split; or let an agent learn from an
-environment, as in eventflow fit --data cartpole --model stream_q. Leaves a run folder,
+Train a model by maximum likelihood, with early stopping on the validation split; or a network of optical flow, as in
+eventflow fit --data sim_flow --model lstm_flownet (which simulates its data first, where there is none); or let an
+agent learn from an environment, as in eventflow fit --data cartpole --model stream_q. Leaves a run folder,
 runs/<model>-<data>-<time>/ with config.yaml, metrics.csv, checkpoints/{best,last}.ckpt.""",
     "validate": """usage: eventflow validate --ckpt_path RUN
 
-Print the nll per event of the validation split.""",
+Print the nll per event of the validation split; of flow, its end-point error.""",
     "test": """usage: eventflow test --ckpt_path RUN
 
 Judge a checkpoint on the test split, in float64: exact nll, EasyTPP's nll, accuracy, errors of the predicted gap,
-beside the trivial baselines. Prints one table and writes metrics.json into the run folder.""",
+beside the trivial baselines; flow: end-point, n-pixel and angular errors at every step and at 10 Hz, spikes and energy.
+Prints one table and writes metrics.json into the run folder.""",
     "predict": """usage: eventflow predict --ckpt_path RUN [--out FILE.parquet|FILE.jsonl]
 
-Write what was forecast before every scored event of the test split, one row an event.""",
+Write what was forecast before every scored event of the test split, one row an event. Flow: --out FOLDER, 16-bit PNGs
+as DSEC's benchmark takes them.""",
 }
 
 _OPTIONS = """
