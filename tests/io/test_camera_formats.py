@@ -188,7 +188,7 @@ def test_metavision(compressed: bool, tmp_path: Path) -> None:
 def test_an_unknown_hdf5_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["weights"] = np.zeros(3)
-    with pytest.raises(InputError, match="format is not known"):
+    with pytest.raises(InputError, match="an HDF5 file of no known layout; it holds weights"):
         read_events(tmp_path / "other.h5")
 
 

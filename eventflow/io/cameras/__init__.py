@@ -45,9 +45,9 @@ _CAMERAS = {
     "mvsec-right": _Camera((), "HDF5 in MVSEC's layout, right camera", "_hdf5", "open_mvsec", "right"),
     "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
     "aedat4": _Camera((".aedat4",), "iniVation's AEDAT 4 (extra aedat)", "_libraries", "open_aedat4"),
-    "rosbag": _Camera((".bag",), "ROS 1 bag with dvs_msgs (extra ros)", "_rosbag", "open_bag"),
+    "rosbag": _Camera((".bag",), "ROS 1 bag, dvs or event_camera_msgs (extra ros)", "_rosbag", "open_bag"),
     "rosbag2": _Camera((".db3", ".mcap"), "ROS 2 bag, dvs or event_camera_msgs (extra ros)", "_rosbag2", "open_bag2"),
-    "es": _Camera((".es",), "Event Stream, dvs (extra es)", "_libraries", "open_es"),
+    "es": _Camera((".es",), "Event Stream, dvs or atis (extra es)", "_libraries", "open_es"),
 }
 _MAGIC = {
     b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"Event Stream": "es", b"#ROSBAG": "rosbag",
@@ -70,8 +70,15 @@ def open_camera(
     given = schema or Schema()
     unit = given.unit if given.unit != "1" else None
     opening = Opening(path, given.height, given.width, camera.variant, unit)
+    if path.is_file() and _compressed(path):
+        raise opening.error("compressed by gzip; recordings are read as they are. Write: gunzip --keep FILE")
     opener: Callable[[Opening], Source] = getattr(import_module(f"{__name__}.{camera.module}"), camera.opener)
     return Recording(opener(opening), format=name, schema=schema, recover=recover)
+
+
+def _compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def read(request: Request) -> Events:
@@ -130,7 +137,8 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
         from eventflow.io.cameras._prophesee import parse_header
 
         encoding = parse_header(head).encoding
-        return encoding if encoding in _CAMERAS else None
+        if encoding is not None:
+            return encoding if encoding in _CAMERAS else None
     if head[:10] == b"#!AER-DAT2":
         return "aedat2"
     if head[:12] == b"#!AER-DAT3.1":
@@ -141,7 +149,10 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
         from eventflow.io.cameras import _hdf5
 
         with _hdf5.opened(Opening(path)) as file:
-            return _hdf5.layout(file)
+            found = _hdf5.layout(file)
+            if found is None:
+                raise _hdf5.foreign(Opening(path), file)
+            return found
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name

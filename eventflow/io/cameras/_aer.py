@@ -10,8 +10,13 @@ from eventflow.io.cameras._words import WordSource
 from eventflow.ops.decode import decode_aedat2, decode_aedat31, decode_nmnist
 
 _CAMERAS = {"dvs128": (128, 128), "davis240": (180, 240), "davis346": (260, 346)}
-_LONGEST = 1 << 18
+#: Other names that headers have for them.
+_ALIASES = {"tmpdiff128": "dvs128"}
+_LONGEST = 1 << 23  # jAER may write all its settings
 _END = b"#!END-HEADER\r\n"
+#: Where jAER says so, the line with which the header ends.
+_LAST = b"#end of ascii header"
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 def open_aedat2(opening: Opening) -> WordSource:
@@ -29,6 +34,9 @@ def open_aedat31(opening: Opening) -> WordSource:
     head, begin = _header(opening)
     found = head.find(_END)
     begin = found + len(_END) if found >= 0 else begin
+    form = re.search(rb"#Format: *([^\r\n]*)", head[:begin])
+    if form and form[1].strip().upper() != b"RAW":
+        raise opening.error(f"its packets are {form[1].decode('latin-1')!r} (compressed); expected RAW")
     name = re.search(r"Source \d+: *(DVS128|DAVIS240|DAVIS346)", head[:begin].decode("latin-1"), re.IGNORECASE)
     known = _CAMERAS.get(name[1].lower(), (None, None)) if name else (None, None)
     height, width = opening.height or known[0], opening.width or known[1]
@@ -45,22 +53,27 @@ def open_nmnist(opening: Opening) -> WordSource:
 
 
 def _header(opening: Opening) -> tuple[bytes, int]:
-    """The beginning of the file, and the byte behind its lines that begin with ``#``."""
+    """The beginning of the file, and the byte behind its lines of text that begin with ``#``."""
     with opening.path.open("rb") as file:
         head = file.read(_LONGEST)
     at = 0
     while head[at : at + 1] == b"#":
         stop = head.find(b"\n", at)
+        line = head[at : stop if stop >= 0 else len(head)]
+        if _BINARY.search(line):  # an event whose first byte happens to be a #
+            break
         if stop < 0:
             raise opening.error(f"its header does not end within {_LONGEST:,} bytes")
         at = stop + 1
+        if line.lower().startswith(_LAST):
+            break
     return head, at
 
 
 def _camera(opening: Opening, header: str) -> str:
-    for name in _CAMERAS:
+    for name in (*_CAMERAS, *_ALIASES):
         if name in header:
-            return name
+            return _ALIASES.get(name, name)
     size = (opening.height, opening.width)
     for name, known in _CAMERAS.items():
         if size == known:

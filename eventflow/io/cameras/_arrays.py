@@ -71,6 +71,9 @@ def open_npz(opening: Opening) -> ArraySource:
         with zipfile.ZipFile(opening.path) as archive:
             members = {}
             facts: dict[str, Any] = {}
+            if other := [name for name in archive.namelist() if not name.endswith(".npy")]:
+                held = ", ".join(other[:4])
+                raise opening.error(f"a zip archive with {held}; expected numpy's arrays. Unpack it first")
             for name in archive.namelist():
                 key = name.removesuffix(".npy")
                 with archive.open(name) as file:
@@ -151,7 +154,7 @@ def _header(opening: Opening, file: IO[bytes], name: str | None) -> _Member:
     if dtype.hasobject:
         raise opening.error(f"{where} holds Python objects, which are never unpickled; expected numbers")
     if len(shape) > 1:
-        raise opening.error(f"{where} has shape {shape}; expected one dimension")
+        raise opening.error(f"{where} has shape {shape}; expected one dimension, of a column or of records t, x, y, p")
     return _Member(dtype, shape[0] if shape else 1, name)
 
 

@@ -125,6 +125,15 @@ def layout(file: Any) -> str | None:
     return "metavision" if "CD/events" in file else None
 
 
+def foreign(opening: Opening, file: Any) -> InputError:
+    """The error for an HDF5 file of no known layout."""
+    held = ", ".join(list(file)[:8]) or "nothing"
+    return opening.error(
+        f"an HDF5 file of no known layout; it holds {held}. Expected events/{{x,y,t,p}} (DSEC), "
+        "davis/{left,right}/events (MVSEC) or CD/events (Metavision)"
+    )
+
+
 def open_dsec(opening: Opening) -> Hdf5Source:
     """DSEC's events.h5."""
     with opened(opening) as file:
@@ -151,7 +160,7 @@ def open_dsec(opening: Opening) -> Hdf5Source:
 
         def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
             t, x, y, p = (column[lo:hi] for column in data)
-            return np.add(t, offset, dtype=np.int64), x, y, p
+            return _shifted(t, offset), x, y, p
 
         def narrow(start: int) -> tuple[int, int]:
             assert steps is not None
@@ -160,9 +169,14 @@ def open_dsec(opening: Opening) -> Hdf5Source:
                 return 0, 0 if at < 0 else length
             return int(steps[min(at, last)]), int(steps[at + 1]) if at < last else length
 
-        return Reader(rows, lambda lo, hi: np.add(data[0][lo:hi], offset, dtype=np.int64), narrow if index else None)
+        return Reader(rows, lambda lo, hi: _shifted(data[0][lo:hi], offset), narrow if index else None)
 
     return Hdf5Source(opening, height, width, span, notes=notes, bind=bind, length=length, cache=cache)
+
+
+def _shifted(t: Array, offset: int) -> Array:
+    """t + offset in int64; fractions of a microsecond are rounded."""
+    return np.add(np.rint(t).astype(np.int64) if t.dtype.kind == "f" else t, offset, dtype=np.int64)
 
 
 def open_mvsec(opening: Opening) -> Hdf5Source:

@@ -58,7 +58,12 @@ def _decoder(opening: Opening) -> Any:
 
 @dataclass(slots=True)
 class EsSource(Source):
-    """Packets of the ``dvs`` kind. The format counts rows from below; here (0, 0) is the top left pixel."""
+    """Packets of the kinds ``dvs`` and ``atis``. The format counts rows from below; here (0, 0) is the top left pixel.
+
+    Of ``atis``, exposure measurements are passed over.
+    """
+
+    atis: bool = False
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
         assert self.height is not None
@@ -66,8 +71,9 @@ class EsSource(Source):
         try:
             with require("event_stream", "es").Decoder(str(self.opening.path)) as packets:
                 for events in packets:
+                    events = events[~events["e"]] if self.atis else events
                     y = bottom - events["y"].astype(np.int64)
-                    yield as_columns(_signed(events["t"], row), events["x"], y, events["on"], first=row)
+                    yield as_columns(_signed(events["t"], row), events["x"], y, events["p"], first=row)
                     row += len(events)
                     if end is not None and len(events) and int(events["t"][-1]) >= end:
                         return
@@ -78,7 +84,7 @@ class EsSource(Source):
 
 
 def open_es(opening: Opening) -> EsSource:
-    """Event Stream by the library ``event_stream``; only the kind ``dvs`` holds x, y and p."""
+    """Event Stream by the library ``event_stream``; only the kinds ``dvs`` and ``atis`` hold x, y and p."""
     try:
         decoder = require("event_stream", "es").Decoder(str(opening.path))
     except (RuntimeError, OSError, ValueError) as error:
@@ -86,9 +92,9 @@ def open_es(opening: Opening) -> EsSource:
             raise
         raise opening.error(f"an Event Stream file that cannot be opened ({error})") from None
     with decoder:
-        if decoder.type != "dvs":
-            raise opening.error(f"an Event Stream file of the kind {decoder.type!r}; only 'dvs' holds x, y and p")
-        return EsSource(opening, decoder.height, decoder.width)
+        if decoder.type not in ("dvs", "atis"):
+            raise opening.error(f"an Event Stream file of the kind {decoder.type!r}; only dvs and atis hold x, y and p")
+        return EsSource(opening, decoder.height, decoder.width, atis=decoder.type == "atis")
 
 
 def _signed(t: Any, row: int) -> Any:

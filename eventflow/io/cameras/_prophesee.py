@@ -28,13 +28,15 @@ class Header(NamedTuple):
 
     @property
     def encoding(self) -> str | None:
-        """evt2, evt21, evt3, dat, or None: the header does not say."""
+        """evt2, evt21, evt3, dat, what else the header says, or None: it does not say."""
         name = self.lines.get("format", "").split(";")[0].upper().replace(".", "")
         if name in ("EVT2", "EVT20", "EVT21", "EVT3", "EVT30"):
             return "evt2" if name == "EVT20" else "evt3" if name == "EVT30" else name.lower()
         version = self.lines.get("evt", "")
         if version:
             return f"evt{version.removesuffix('.0').replace('.', '')}"
+        if name:
+            return name.lower()
         return "dat" if "data file containing" in self.lines or "version" in self.lines else None
 
     @property

@@ -20,7 +20,8 @@ from eventflow.errors import require
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
 ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
-PACKETS = ("event_camera_msgs/msg/EventPacket",)
+#: The second is what the first was called before.
+PACKETS = ("event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray")
 _ENCODINGS = ("evt3", "mono")
 
 
@@ -31,7 +32,7 @@ class Bag2Source(Source):
     topic: str = ""
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
-        row, packets = 0, _Packets(self)
+        row, packets = 0, Packets(self)
         for kind, raw in _messages(self):
             try:
                 cdr = Cdr(raw, row)
@@ -108,9 +109,13 @@ def _apsw() -> tuple[type[Exception], ...]:
 class Cdr:
     """A message in the Common Data Representation: numbers aligned to their size, counted behind the first 4 bytes."""
 
+    aligned, lead = True, 4
+
     def __init__(self, raw: Any, row: int) -> None:
         self.data = np.frombuffer(raw, np.uint8)
-        self.row, self._at = row, 0
+        self.row, self._at, self.order = row, 0, "<"
+        if not self.lead:
+            return
         if len(self.data) < 4 or self.data[1] > 1:
             raise self.broken("that is not in CDR")
         self.order = "<" if self.data[1] else ">"
@@ -121,13 +126,13 @@ class Cdr:
 
     def number(self, size: int) -> int:
         """The next unsigned integer of so many bytes."""
-        self._at = -(-self._at // size) * size
+        self._at = -(-self._at // size) * size if self.aligned else self._at
         found = self.take(size)
         return int(found.view(f"{self.order}u{size}")[0]) if size > 1 else int(found[0])
 
     def take(self, count: int) -> Array:
         """The next bytes."""
-        at = 4 + self._at
+        at = self.lead + self._at
         if count > len(self.data) - at:
             raise self.broken(f"that is cut off: {count:,} more are missing behind byte {at:,}")
         self._at += count
@@ -175,7 +180,7 @@ def _columns(events: Array, cdr: Cdr) -> Columns:
     return as_columns(t, x, y, np.ascontiguousarray(events["p"]), first=cdr.row)
 
 
-class _Packets:
+class Packets:
     """EventPackets one after the other: the words of one count on those of the packet before."""
 
     def __init__(self, source: Source) -> None:
