@@ -41,7 +41,8 @@ def call(function: Callable[..., Any], argv: Sequence[str], *, prog: str) -> Any
     """Call ``function`` with its arguments read from ``argv``.
 
     Positional parameters without a default are positional arguments; all others are flags. Known annotations: str, int,
-    float, bool (a flag without a value), Path, Literal, list[...] (one or more values) and ``... | None``.
+    float, bool (a flag without a value), Path, Literal, list[...] (one or more values) and ``... | None``. The flag of
+    ``learn__lr`` is ``--learn.lr``.
 
     Raises:
         InputError: an argument is missing, unknown, or not of its type.
@@ -64,8 +65,8 @@ def parser_of(function: Callable[..., Any], *, prog: str) -> Parser:
         if required and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             parser.add_argument(name, **{**options, "metavar": name.upper()})
         else:
-            flag = f"--{name.replace('_', '-')}"
-            names = [flag] if "_" not in name else [flag, f"--{name}"]
+            flag = f"--{name.replace('__', '.').replace('_', '-')}"
+            names = [flag] if "_" not in name or "__" in name else [flag, f"--{name}"]
             parser.add_argument(*names, dest=name, required=required, default=parameter.default, **options)
     return parser
 

@@ -12,7 +12,8 @@ from eventflow.errors import InputError
 from eventflow.events import Schema
 from eventflow.nn._saved import read_checkpoint
 from eventflow.online import Operator, StreamOptions, stream_command
-from eventflow.tpp import load_model
+from eventflow.online._run import fingerprint
+from eventflow.tpp import PointProcess, StreamLearner, load_model, save_model
 from eventflow.train._references import find_checkpoint
 
 
@@ -32,6 +33,12 @@ class StreamWords:
       eventflow stream --checkpoint runs/nhp-taxi-... --source events.jsonl --sink predictions.jsonl
       tail -n +1 -f log.jsonl | eventflow stream --checkpoint runs/nhp-taxi-... --snapshot state/
       eventflow stream --learner models/event_gvfs --start 0 --source events.jsonl --sink values.jsonl
+
+    With --learn a point process goes on learning: its weights stand still for 64 events, which are answered, and then
+    take a step on those events; prompts and the rest at their own rates. Memory is constant, a killed run resumes
+    exactly, and the prequential nll (of events before they are learned from) is reported.
+
+      eventflow stream --checkpoint runs/promptnhp-taobao_days-... --source log.jsonl --learn --learn.save learned.ckpt
 
     With the checkpoint of a flow network, the source is an event camera (udp://host:port?format=spif&width=...) or its
     recording in any format, and a flow field comes out every step (10 ms at 100 Hz): sink flow.npz holds the fields,
@@ -54,6 +61,11 @@ class StreamWords:
         chunk: lines read at once, at most; fewer answer sooner under load, more run faster.
         max_batch: keys stepped at once, at most; it changes no number.
         max_keys: keys held, at most; events of further keys become dead letters.
+        learn: learn from every event after it was answered.
+        learn__every: events from one step of learning to the next.
+        learn__context: events of a key's past through which gradients flow.
+        learn__lr: of Adam.
+        learn__save: write the model there when the stream ends, as a checkpoint.
         view: of a flow network: show events and flow meanwhile, in rerun (extra view) where it is installed and there
             is a screen, else as pictures in the folder flow_view.
         view_to: show them there: a folder for pictures, or FILE.rrd for rerun.
@@ -72,12 +84,18 @@ class StreamWords:
     chunk: int = 4096
     max_batch: int = 1024
     max_keys: int | None = None
+    learn: bool = False
+    learn__every: int = 64
+    learn__context: int = 16
+    learn__lr: float = 1e-3
+    learn__save: Path | None = None
     view: bool = False
     view_to: Path | None = None
 
 
 #: What says nothing to a flow network.
-_OF_EVENTS = ("lateness", "start", "dead_letters", "chunk", "max_batch", "max_keys")
+_OF_LEARNING = ("learn__every", "learn__context", "learn__lr", "learn__save")
+_OF_EVENTS = ("lateness", "start", "dead_letters", "chunk", "max_batch", "max_keys", "learn", *_OF_LEARNING)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -97,7 +115,31 @@ def run(argv: Sequence[str]) -> None:
         snapshot=words.snapshot, every=words.every, seconds=words.seconds, dead_letters=words.dead_letters,
         chunk=words.chunk, max_batch=words.max_batch, max_keys=words.max_keys,
     )  # fmt: skip
-    stream_command(operator, words.source, words.sink, options)
+    learner = _learner(words, operator)
+    if learner is None:
+        stream_command(operator, words.source, words.sink, options)
+        return
+    settings = f"learn every {learner.block}, context {learner.context}, lr {learner.lr!r}"
+    options = replace(options, identity=f"{fingerprint(learner.module)} {settings}")
+    stream_command(learner, words.source, words.sink, options)
+    if words.learn__save is not None:
+        save_model(learner.module.float(), words.learn__save, schema=schema, start=start)
+
+
+def _learner(words: StreamWords, operator: Operator) -> StreamLearner | None:
+    """What learns as it runs, if that is wanted."""
+    plain = StreamWords()
+    if not words.learn:
+        for name in _OF_LEARNING:
+            if getattr(words, name) != getattr(plain, name):
+                raise InputError(f"eventflow stream: --{name.replace('__', '.')} without --learn; add --learn")
+        return None
+    if not isinstance(operator, PointProcess):
+        raise InputError("eventflow stream: --learn is for checkpoints of point processes; a --learner learns anyway")
+    save = words.learn__save
+    if save is not None and not save.absolute().parent.is_dir():
+        raise InputError(f"--learn.save {save}: there is no folder {save.parent}. Write: mkdir -p {save.parent}")
+    return StreamLearner(operator, block=words.learn__every, context=words.learn__context, lr=words.learn__lr)
 
 
 def _run_flow(path: Path, words: StreamWords) -> None:
@@ -107,7 +149,8 @@ def _run_flow(path: Path, words: StreamWords) -> None:
     plain = StreamWords()
     for name in _OF_EVENTS:
         if getattr(words, name) != getattr(plain, name):
-            raise InputError(f"eventflow stream: --{name} is for models of events, not for flow networks ({path})")
+            flag = name.replace("__", ".")
+            raise InputError(f"eventflow stream: --{flag} is for models of events, not for flow networks ({path})")
     every = FlowStreamOptions().every if words.every == plain.every else words.every
     options = FlowStreamOptions(words.snapshot, every, words.seconds)
     stream_flow(path, words.source, words.sink, options, view=words.view, view_to=words.view_to)

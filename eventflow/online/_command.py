@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +126,7 @@ class _Stderr:
         rate = count.events_out / max(now - self._begin, 1e-9)
         self._status.update(
             f"{count.events_out:,} events answered ({rate:,.0f}/s), {engine.num_keys:,} keys, {count.late:,} late, "
-            f"{count.malformed:,} malformed, {engine.waiting:,} waiting"
+            f"{count.malformed:,} malformed, {engine.waiting:,} waiting{_learning(engine.learned)}"
         )
 
     def stop(self) -> None:
@@ -153,8 +153,16 @@ class _Stderr:
             (count.refused, f"of keys beyond max_keys: see {where}", False),
             (count.nonfinite, "answers with a number that is not finite (null)", False),
             (summary.keys, f"keys, {summary.bytes_per_key:,} bytes of state each", True),
+            (int(summary.learned.get("steps", 0)), f"steps of learning{_learning(summary.learned)}", False),
         ]
         for number, text, always in rows:
             if number or always:
                 table.add_row(f"{number:,}", text)
         self._console.print(table)
+
+
+def _learning(learned: Mapping[str, float]) -> str:
+    """The prequential scores of a model that learns as it goes."""
+    if not learned:
+        return ""
+    return f"; prequential nll {learned['nll_per_event']:.4f} per event, {learned['last_block']:.4f} in the last block"

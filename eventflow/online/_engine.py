@@ -24,7 +24,7 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.online._decode import Decoder, Key
 from eventflow.online._invariant import batch_invariant
-from eventflow.online._operator import Operator, StateTable
+from eventflow.online._operator import BlockLearner, Moment, Operator, StateTable
 from eventflow.online._options import Counters, StreamOptions
 
 
@@ -52,7 +52,11 @@ class Engine:
         if own != num_marks:
             raise InputError(f"the model has num_marks={own}, the schema {num_marks}")
         self._decoder = Decoder(options.schema, num_marks)
-        self._invariant = batch_invariant(operator)
+        self._learner = operator if isinstance(operator, BlockLearner) else None
+        self._block: list[Moment] = []  # answered, not yet learned from
+        self._new: list[tuple[int, float]] = []  # slots whose state knows no time yet, and when they began
+        self._dated = getattr(operator, "dated", False)
+        self._invariant = batch_invariant(getattr(operator, "module", operator))
         with self._invariant:
             self.table = StateTable(operator)
             self._try()
@@ -78,6 +82,11 @@ class Engine:
     def waiting(self) -> int:
         """Events in the reorder buffer."""
         return len(self._buffer)
+
+    @property
+    def learned(self) -> dict[str, float]:
+        """How learning goes, where the operator learns."""
+        return {} if self._learner is None else dict(self._learner.progress)
 
     # -- events in --------------------------------------------------------------------------------------------------
 
@@ -150,6 +159,8 @@ class Engine:
             if self._options.schema.given_first:
                 ready.unscored.append(len(ready.slot))
                 last = t
+            if self._dated:
+                self._new.append((slot, float(last)))  # type: ignore[arg-type]
         ready.slot.append(slot)
         ready.t.append(t)
         ready.gap.append(t - last)  # type: ignore[operator]
@@ -165,9 +176,37 @@ class Engine:
         if not ready.slot:
             return []
         self.table.reserve(len(self._slots))
-        lines = self._write(ready, self._step(ready))
-        self.counters.events_out += len(lines)
+        self._begin()
+        if self._learner is None:
+            return self._write(ready, self._step(ready))
+        lines, at = [], 0
+        while at < len(ready.slot):
+            piece = _piece(ready, at, at + self._learner.block - len(self._block))
+            answers = self._step(piece)
+            lines += self._write(piece, answers)
+            self._learn(self._learner, piece, answers)
+            at += len(piece.slot)
         return lines
+
+    def _begin(self) -> None:
+        """Tell the states of new keys when their observation began."""
+        if self._new:
+            slots, starts = zip(*self._new, strict=True)
+            with self._invariant:
+                first = self._operator.init_at(torch.tensor(starts, dtype=torch.float64))  # type: ignore[attr-defined]
+            self.table.scatter(torch.tensor(slots), first)
+            self._new.clear()
+
+    def _learn(self, learner: BlockLearner, ready: Released, answers: dict[str, Tensor]) -> None:
+        """Note what was answered; learn when a block is full."""
+        unscored = set(ready.unscored)
+        scored = [row not in unscored for row in range(len(ready.slot))]
+        if "nll" in answers:
+            learner.note([nll for nll, counts in zip(answers["nll"].tolist(), scored, strict=True) if counts])
+        self._block += map(Moment, ready.slot, ready.mark, map(float, ready.gap), scored)
+        if len(self._block) == learner.block:
+            learner.learn_block(self.table, self._block)
+            self._block = []
 
     def _step(self, ready: Released) -> dict[str, Tensor]:
         """The operator's answers, row by row as released."""
@@ -212,6 +251,7 @@ class Engine:
                 texts[row] = "null"
             columns.append(texts)
         self.counters.nonfinite += len(broken)
+        self.counters.events_out += len(ready.t)
         template = self._template
         return [template % row for row in zip(*columns, strict=True)]
 
@@ -226,7 +266,12 @@ class Engine:
             "clock": None if math.isinf(self._clock) else self._clock,
             "buffer": self._buffer,
         }
-        return plain, self.table.dump(len(self._slots))
+        states = self.table.dump(len(self._slots))
+        if self._learner is None:
+            return plain, states
+        learned, arrays = self._learner.dump()
+        plain["learner"] = {"block": self._block, "plain": learned, "states": len(states)}
+        return plain, [*states, *arrays]
 
     def load(self, plain: dict[str, Any], arrays: list[Any]) -> None:
         """Inverse of :meth:`dump`."""
@@ -238,8 +283,19 @@ class Engine:
         self._last = list(plain["last"])
         self._clock = -math.inf if plain["clock"] is None else plain["clock"]
         self._buffer = [(t, arrival, slot, mark) for t, arrival, slot, mark in plain["buffer"]]
+        if self._learner is not None:
+            held = plain["learner"]
+            self._block = [Moment(*moment) for moment in held["block"]]
+            self._learner.load(held["plain"], arrays[held["states"] :])
+            arrays = arrays[: held["states"]]
         self.table.load(arrays)
         self.table.reserve(len(self._slots))
+
+
+def _piece(ready: Released, low: int, high: int) -> Released:
+    """Rows low, ..., high - 1."""
+    unscored = [row - low for row in ready.unscored if low <= row < high]
+    return Released(*(column[low:high] for column in ready[:4]), unscored)
 
 
 def waves(slots: list[int]) -> tuple[Any, list[tuple[int, int]]]:

@@ -5,7 +5,7 @@ Axes: N rows (one per key with an event now), C capacity of the table.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +16,11 @@ from eventflow.nn import map_state, state_leaves
 
 @runtime_checkable
 class Operator(Protocol):
-    """A model that answers each event. Every point process of :mod:`eventflow.tpp` is one."""
+    """A model that answers each event. Every point process of :mod:`eventflow.tpp` is one.
+
+    One that is ``dated`` (an attribute, True) knows the stream's time: a new key's state is ``init_at(start)`` with
+    ``start`` (N,) float64, when its observation began, in the data's unit.
+    """
 
     def init(self, batch: int) -> Any:
         """The state of ``batch`` keys before anything was seen: NamedTuples of tensors (batch, ...)."""
@@ -30,6 +34,44 @@ class Operator(Protocol):
         the next one) have a meaning of their own to :func:`eventflow.online.run`; others are passed on. Row i must
         depend on row i alone.
         """
+        ...
+
+
+class Moment(NamedTuple):
+    """An event that was answered: whose it is, its mark, the gap before it, and whether it has a likelihood."""
+
+    slot: int
+    mark: int
+    gap: float
+    scored: bool
+
+
+@runtime_checkable
+class BlockLearner(Operator, Protocol):
+    """An operator that stays as it is for ``block`` events, whosever they are, and then learns from them."""
+
+    block: int
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """How learning goes: ``steps``, the prequential ``nll_per_event``, and that of the ``last_block``."""
+        ...
+
+    def learn_block(self, table: StateTable, events: list[Moment]) -> None:
+        """Learn from the ``block`` events that came since the last time, in their order; it may change the states of
+        their slots in ``table``."""
+        ...
+
+    def note(self, nlls: list[float]) -> None:
+        """What was answered to scored events, before they are learned from."""
+        ...
+
+    def dump(self) -> tuple[dict[str, Any], list[Any]]:
+        """(plain data, arrays): everything that was learned, and what learning goes on with."""
+        ...
+
+    def load(self, plain: dict[str, Any], arrays: list[Any]) -> None:
+        """Inverse of :meth:`dump`."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +90,8 @@ class Summary:
         latency: (p50, p99) seconds from a line's arrival to its answer.
         bytes_per_key: of state.
         notes: what the user should know (a resumed run, a damaged snapshot).
+        learned: of a model that learned as it went: ``steps``, prequential ``nll_per_event``, that of the
+            ``last_block``; empty where nothing is learned.
     """
 
     counters: Counters
@@ -99,3 +102,4 @@ class Summary:
     latency: tuple[float, float]
     bytes_per_key: int
     notes: tuple[str, ...] = ()
+    learned: Mapping[str, float] = field(default_factory=dict)

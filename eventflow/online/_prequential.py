@@ -186,6 +186,7 @@ class _Log:
         self.given: list[bool] = (~events.scored)[order].tolist()
         self._keys = range(len(events)) if events.keys is None else events.keys.tolist()
         self.num_keys = len(events)
+        self.starts: list[float] = events.span[:, 0].tolist()
 
     def happened(self, row: int) -> Happened:
         return Happened(self._keys[self.slot[row]], self.t[row], self.gap[row], self.mark[row])
@@ -212,6 +213,9 @@ class _OperatorSide:
         with torch.no_grad():
             self._table = StateTable(operator)
             self._table.reserve(log.num_keys)
+            if getattr(operator, "dated", False) and log.num_keys:
+                first = operator.init_at(torch.tensor(log.starts, dtype=torch.float64))  # type: ignore[attr-defined]
+                self._table.scatter(torch.arange(log.num_keys), first)
         self._first, self._answers = 0, list[Forecast]()
         self._before: Any = None
         self._stale = False  # something was learned since the answers were given

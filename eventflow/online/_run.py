@@ -113,7 +113,7 @@ class _Runner:
             counters=counters, keys=self._engine.num_keys, waiting=self._engine.waiting,
             answered=counters.events_out - before, seconds=time.perf_counter() - begin,
             latency=(self._latency.quantile(0.5), self._latency.quantile(0.99)),
-            bytes_per_key=self._engine.table.bytes_per_key, notes=tuple(self._notes),
+            bytes_per_key=self._engine.table.bytes_per_key, notes=tuple(self._notes), learned=self._engine.learned,
         )  # fmt: skip
 
     def _start(self) -> int:

@@ -15,6 +15,7 @@ from eventflow.tpp._process import Prediction as Prediction
 from eventflow.tpp._simulated import Truth as Truth
 from eventflow.tpp._simulated import data_simulate as data_simulate
 from eventflow.tpp._simulated import truth as truth
+from eventflow.tpp._stream_learner import StreamLearner as StreamLearner
 from eventflow.tpp.baselines._hawkes import fit_hawkes as fit_hawkes
 from eventflow.tpp.baselines._mixture import LognormalMixture as LognormalMixture
 from eventflow.tpp.baselines._mixture import fit_lognormal_mixture as fit_lognormal_mixture

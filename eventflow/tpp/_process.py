@@ -253,6 +253,11 @@ class PointProcess(Recorded, nn.Module):
         than its likelihood."""
         return None
 
+    @property
+    def dated(self) -> bool:
+        """Whether states must be told when they begin (:meth:`init_at`)."""
+        return self.prompts is not None
+
     def _match(self, state: Any) -> Tensor:
         """(...) how well the prompts in use match what they were retrieved for."""
         raise NotImplementedError

@@ -73,8 +73,11 @@ def retrieved(process: PointProcess, batch: PaddedBatch, monkeypatch: pytest.Mon
     return torch.cat([found if found.dim() == 3 else found[:, None] for found in seen], 1)  # (of the start apart)
 
 
+SLOW = [pytest.mark.slow]
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("attnhp", "gru-softplus") else []) for name in MODELS]
+    "name", ["nhp", "lstm-weibull", pytest.param("attnhp", marks=SLOW), pytest.param("gru-softplus", marks=SLOW)]
 )
 def test_every_law(name: str) -> None:
     """Among them: causality, a stream is its batch, a sequence alone is itself in a batch, checkpoints."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from eventflow.errors import InputError
 
@@ -57,7 +56,7 @@ class PromptPool(nn.Module):
 
     def retrieve(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """(which (..., N), nearest first; the match (...)) for queries (..., Q): each by itself, never by the batch."""
-        cosines = functional.normalize(query.detach(), dim=-1) @ functional.normalize(self.keys, dim=-1).T
+        cosines = _unit(query.detach()) @ _unit(self.keys).T
         nearest = cosines.topk(self.retrieved, -1)
         return nearest.indices, nearest.values.sum(-1)
 
@@ -67,3 +66,8 @@ class PromptPool(nn.Module):
         for parameter in process.parameters():
             if step % (self.pool_every if id(parameter) in own else self.encoder_every):
                 yield parameter
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x of length 1 along the last axis."""
+    return x / x.square().sum(-1, keepdim=True).clamp_min(1e-24).sqrt()
