@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eventflow.errors import InputError
 from eventflow.nn import state_leaves
 from eventflow.vision import CompactFlowNet, EfficientSpikeFlowNet, EVFlowNet, FlowNetwork, LSTMFlowNet, live
 
@@ -46,10 +47,10 @@ def test_the_numbers_are_those_of_the_network(name: str, dtype: torch.dtype) -> 
         want, last = network.scan(x)
         got, end = running.scan(x)
         read = running.read(end)
-    tight = {"rtol": 1e-9, "atol": 1e-11} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 2e-5}
-    torch.testing.assert_close(got, want, **tight)
+    rtol, atol = (1e-9, 1e-11) if dtype == torch.float64 else (1e-4, 2e-5)
+    torch.testing.assert_close(got, want, rtol=rtol, atol=atol)
     for a, b in zip(state_leaves(end), state_leaves(last), strict=True):
-        torch.testing.assert_close(a, b, **tight)
+        torch.testing.assert_close(a, b, rtol=rtol, atol=atol)
     torch.testing.assert_close(read, got[:, -1], rtol=0, atol=0)
     assert want.abs().max() > 0.05 and (want[:, -1] - want[:, 0]).abs().max() > 0.01
     assert all(torch.equal(a, b) for a, b in zip(before, network.state_dict().values(), strict=True))
@@ -67,3 +68,20 @@ def test_a_step_changes_neither_its_state_nor_its_counts(name: str) -> None:
         again, _ = running.step(state, x[:, 2])
     assert torch.equal(first, again) and torch.equal(first, held) and torch.equal(x, given)
     assert all(torch.equal(a, b) for a, b in zip(kept, state_leaves(state), strict=True))
+
+
+@pytest.mark.parametrize("name", ["ev", "lstm", "compact"])
+def test_bfloat16_gives_three_digits(name: str) -> None:
+    network, x = trained(name, torch.float32), counts(1, 8, torch.float32)
+    with torch.no_grad():
+        want, got = network.scan(x)[0], live(network, precision="bfloat16").scan(x)[0]
+    assert got.dtype == torch.float32
+    error = float((got - want).square().mean().sqrt() / want.square().mean().sqrt())
+    assert 1e-5 < error < 2e-2
+
+
+def test_precisions_that_are_not_there_are_told() -> None:
+    with pytest.raises(InputError, match="precision='float16'.*float32"):
+        live(trained("compact", torch.float32), precision="float16")
+    with pytest.raises(InputError, match="weights of torch.float64; expected float32"):
+        live(trained("compact", torch.float64), precision="bfloat16")

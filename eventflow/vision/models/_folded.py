@@ -10,8 +10,14 @@ from torch.nn import functional as F
 class Folded(nn.Module):
     """A convolution, the batch-norm (in eval) after it folded in.
 
-    ``relu``: applied to what comes out, in the same pass.
+    Args:
+        convolution: of zeros around the image, without dilation.
+        norm: the batch-norm.
+        relu: applied to what comes out, in the same pass.
     """
+
+    #: In which products are formed (sums are float32); images go in and out in the weights' own.
+    precision: torch.dtype | None = None
 
     def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, relu: bool = False) -> None:
         super().__init__()
@@ -21,26 +27,36 @@ class Folded(nn.Module):
         self.groups, self.relu = convolution.groups, relu
         self.stride, self.padding = list(convolution.stride), [int(p) for p in convolution.padding]
         self._packed: Tensor | None = None
-        if weight.dtype == torch.float32 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, self.padding, self.stride, [1, 1], self.groups, None
-            )
+        if weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+            self.pack(torch.float32)
+
+    def pack(self, dtype: torch.dtype) -> None:
+        """Lay the weights out for this machine, in float32 or bfloat16."""
+        self.precision = dtype
+        self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+            self.weight.to(dtype), self.padding, self.stride, [1, 1], self.groups, None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C', H', W') of (B, C, H, W), channels last."""
+        return self._convolved(x, relu=self.relu)
+
+    def _convolved(self, x: Tensor, *, relu: bool) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         if self._packed is None:
             y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
-            return y.relu_() if self.relu else y
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self.bias, self.padding, self.stride, [1, 1], self.groups, "relu" if self.relu else "none",
-            [], "",
+            return y.relu_() if relu else y
+        bias = self.bias if self.bias is None else self.bias.to(self.precision)
+        y = torch.ops.mkldnn._convolution_pointwise(
+            x.to(self.precision), self._packed, bias, self.padding, self.stride, [1, 1], self.groups,
+            "relu" if relu else "none", [], "",
         )  # fmt: skip
+        return y.to(x.dtype)
 
     def add_to(self, y: Tensor, x: Tensor) -> Tensor:
         """y += what ``x`` gives (then relu), in place; returns y."""
-        if self._packed is None:
-            y.add_(F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups))
+        if self._packed is None or self.precision != y.dtype:
+            y.add_(self._convolved(x, relu=False))
             return y.relu_() if self.relu else y
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             y, x, self._packed, self.bias, self.padding, self.stride, [1, 1], self.groups, "add", 1.0,

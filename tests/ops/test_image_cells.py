@@ -1,0 +1,69 @@
+"""Neurons and gates at every pixel: the compiled pass is the definition, whichever way the currents lie."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eventflow.ops.lif_step import lif_step
+from eventflow.ops.lif_step.naive import lif_step as naive_lif
+from eventflow.ops.lstm_gates import lstm_gates
+from eventflow.ops.lstm_gates.naive import interleaved
+from eventflow.ops.lstm_gates.naive import lstm_gates as naive_gates
+
+every_size = pytest.mark.parametrize("channels", [1, 16, 19])
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+either_way = pytest.mark.parametrize("phases", [False, True], ids=["pixels", "phases"])
+B, H, W = 2, 4, 6
+
+
+def given(channels: int, *, phases: bool, dtype: torch.dtype) -> Tensor:
+    shape = (B, H // 2 + 1, W // 2 + 1, 4, channels) if phases else (B, H, W, channels)
+    return 2 * torch.randn(shape, dtype=dtype)
+
+
+@every_size
+@every_dtype
+@either_way
+def test_neurons(channels: int, dtype: torch.dtype, phases: bool) -> None:
+    torch.manual_seed(0)
+    current, v = given(channels, phases=phases, dtype=dtype), torch.randn(B, H, W, channels, dtype=dtype)
+    leak, threshold = torch.rand(channels, dtype=dtype), torch.rand(channels, dtype=dtype)
+    v[0, 0, 0] = threshold  # exactly there is no spike
+    kept = [part.clone() for part in (current, v)]
+    spikes, after = lif_step(current, v, leak, threshold)
+    want, potentials = naive_lif(current, v, leak, threshold)
+    torch.testing.assert_close(after, potentials, rtol=1e-6, atol=1e-6)
+    assert torch.equal(spikes, want) and 0.1 < spikes.mean() < 0.9
+    assert torch.equal(current, kept[0]) and torch.equal(v, kept[1])
+
+
+@every_size
+@every_dtype
+@either_way
+def test_gates(channels: int, dtype: torch.dtype, phases: bool) -> None:
+    torch.manual_seed(1)
+    x, memory = given(4 * channels, phases=phases, dtype=dtype), torch.randn(B, H, W, 4 * channels, dtype=dtype)
+    c = torch.randn(B, H, W, channels, dtype=dtype)
+    tight = {torch.float32: 2e-6, torch.float64: 1e-14}[dtype]
+    for got, want in zip(lstm_gates(x, memory, c), naive_gates(x, memory, c), strict=True):
+        torch.testing.assert_close(got, want, rtol=tight, atol=tight)
+        assert got.dtype == dtype and got.shape == c.shape
+
+
+def test_phases_are_those_of_a_transposed_convolution() -> None:
+    """Of a kernel whose 16 numbers all differ, at a single pixel."""
+    convolution = nn.ConvTranspose2d(1, 1, 4, stride=2, padding=1, bias=False)
+    convolution.weight.data = torch.arange(1.0, 17).reshape(1, 1, 4, 4)
+    x = torch.zeros(1, 1, 3, 3)
+    x[0, 0, 1, 1] = 1
+    phases = torch.zeros(1, 4, 4, 4, 1)
+    kernel = convolution.weight.data[0, 0]
+    for i in range(2):  # which of the two rows of inputs that a pixel sees is the one at 1
+        for j in range(2):
+            for down in range(2):
+                for across in range(2):
+                    phases[0, 1 + i, 1 + j, 2 * down + across, 0] = kernel[2 * i + 1 - down, 2 * j + 1 - across]
+    want = convolution(x)[0, 0]
+    torch.testing.assert_close(interleaved(phases)[0, :, :, 0], want.detach())
