@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from _train_peer import _loader, _model, _say
+from _train_peer import _likelihood, _loader, _model, _say
 
 
 def main() -> None:
@@ -71,10 +71,7 @@ class Fit:
         return -float(sum(loss for loss, _ in parts)) / sum(int(count) for _, count in parts)
 
     def _judged(self, split: str) -> float:
-        self.model.eval()
-        with torch.no_grad():
-            parts = [self.model.loglike_loss(batch.values()) for batch in self.loaders[split](None)]
-        return -float(sum(float(loss) for loss, _ in parts)) / sum(int(count) for _, count in parts)
+        return _likelihood(self.model, self.loaders[split](None))
 
 
 def _save(state: Any, path: str) -> None:

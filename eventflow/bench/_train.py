@@ -27,7 +27,7 @@ OURS, OURS_OWN, PEER = "eventflow, its start", "eventflow", "EasyTPP"
 
 def run(
     *, out: Path | None = None, easytpp: Path | None = None, easytpp_python: Path | None = None, data: str = "taxi",
-    model: list[str] | None = None, epochs: int = 5, seed: int = 0,
+    model: list[str] | None = None, epochs: int = 5, batches: int | None = None, seed: int = 0,
 ) -> None:  # fmt: skip
     """Train models as EasyTPP configures them (batch 256, Adam 1e-3, its sizes), ours and theirs, epoch by epoch.
 
@@ -42,10 +42,13 @@ def run(
         data: dataset to train on.
         model: which models; nhp if left out.
         epochs: epochs per allocator setting; the median counts.
+        batches: after which an epoch ends, for all (EasyTPP takes minutes for one of s2p2); default: all there are.
         seed: of the initial weights and of the order.
     """
     if epochs < 1:
         raise InputError(f"bench train: epochs={epochs}; expected at least 1")
+    if batches is not None and batches < 1:
+        raise InputError(f"bench train: batches={batches}; expected at least 1")
     names = model or ["nhp"]
     for name in names:
         if name not in MODELS:
@@ -55,14 +58,14 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         shared = _job(data, Path(folder), seed)
         for name in names:
-            job = shared | MODELS[name].job()
+            job = shared | MODELS[name].job() | {"batches": batches}
             results[name] = {kind: _race(job, peer, epochs, extra) for kind, extra in ALLOCATORS.items()}
             _show(name, results[name], peer, data)
     if peer is None:
         _how_to_run_the_peer("train")
     if out is not None:
         settings = {name: MODELS[name].job() for name in names}
-        _write(out, {"data": data, "seed": seed, "settings": settings, "models": results})
+        _write(out, {"data": data, "seed": seed, "batches": batches, "settings": settings, "models": results})
 
 
 def _peer(checkout: Path | None, python: Path | None) -> list[str] | None:
@@ -122,7 +125,7 @@ def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[
         workers[OURS_OWN] = _Worker(module, {**job, "weights": None}, extra)
         rng = np.random.default_rng(job["seed"])
         for _ in range(epochs):
-            order = rng.permutation(job["sequences"]).tolist()
+            order = rng.permutation(job["sequences"])[: (job["batches"] or job["sequences"]) * job["batch"]].tolist()
             for worker in workers.values():
                 worker.epochs.append(worker.ask(order))
         return {name: {"parameters": w.parameters, "epochs": w.epochs} for name, w in workers.items()}

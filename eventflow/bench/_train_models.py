@@ -36,6 +36,18 @@ _COMPAT = {"compat": "easytpp"}
 _THEIR_ATTENTION = {"hidden_size": 32, "time_emb_size": 16, "num_layers": 2, "num_heads": 2}
 _ATTENTION = {"hidden_size": 32, "layers": 2, "heads": 2}
 _MIXTURE = {"hidden_size": 32, "model_specs": {"num_mix_components": 3}}
+#: One LSTM layer, and an intensity for each mark: its two layers, and an equal share for all marks, have no twin here.
+_HAZARD = {"rnn_type": "LSTM", "hidden_size": 32, "num_layers": 1,
+           "model_specs": {"num_mlp_layers": 3, "proper_marked_intensities": True}}  # fmt: skip
+_ODE = {"hidden_size": 4, "time_emb_size": 4, "num_layers": 1,
+        "model_specs": {"ode_num_sample_per_step": 2, "time_factor": 100}}  # fmt: skip
+_LATENT = {
+    "hidden_size": 128, "num_layers": 4, "use_mc_samples": True,
+    "model_specs": {
+        "P": 16, "dropout_rate": 0.1, "act_func": "gelu", "for_loop": True, "pre_norm": False, "post_norm": True,
+        "int_forward_variant": False, "int_backward_variant": True, "relative_time": True,
+    },
+}  # fmt: skip
 
 MODELS = {
     "nhp": Setting("TorchNHP", "NHP", {"hidden_size": 64}, {"hidden_size": 64}, {"hidden_size": 64, "bos": False}),
@@ -51,4 +63,9 @@ MODELS = {
         "TorchAttNHP", "AttNHP", {"hidden_size": 16, "time_emb_size": 4, "num_layers": 2, "num_heads": 2},
         {"hidden_size": 16, "layers": 2, "heads": 2}, points=10,
     ),
+    "fullynn": Setting("TorchFullyNN", "FullyNN", _HAZARD, {}, _COMPAT),
+    "odetpp": Setting(
+        "TorchODETPP", "ODETPP", _ODE, {"hidden_size": 4}, {"hidden_size": 4, **_COMPAT}, batch=32, lr=1e-1
+    ),
+    "s2p2": Setting("TorchS2P2", "S2P2", _LATENT, {}, {}, points=10, lr=1e-2),
 }  # fmt: skip

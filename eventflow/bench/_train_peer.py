@@ -39,10 +39,16 @@ def main() -> None:
         for batch in train(json.loads(line)):
             events += int(wrapper.run_batch(batch, phases.TRAIN)[1])
         spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-        with torch.no_grad():
-            parts = [model.loglike_loss(batch.values()) for batch in test(None)]
-        likelihood = -float(sum(loss for loss, _ in parts)) / sum(int(n) for _, n in parts)
-        _say({**spent, "events": events, "test": likelihood})
+        _say({**spent, "events": events, "test": _likelihood(model, test(None))})
+
+
+def _likelihood(model: Any, batches: Any) -> float:
+    """Mean log-likelihood per event, without dropout; FullyNN's intensities are gradients."""
+    model.eval()
+    with torch.set_grad_enabled(type(model).__name__ == "FullyNN"):
+        parts = [(float(loss), int(count)) for loss, count in (model.loglike_loss(batch.values()) for batch in batches)]
+    model.train()
+    return -sum(loss for loss, _ in parts) / sum(count for _, count in parts)
 
 
 def _model(job: dict[str, Any]) -> Any:

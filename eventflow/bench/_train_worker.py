@@ -34,8 +34,10 @@ def main() -> None:
         for i in range(0, len(order), job["batch"]):
             events += _step(model, optimiser, train, order[i : i + job["batch"]])
         spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        model.eval()
         with torch.no_grad():
             likelihood = float(model.log_prob(test, compat="easytpp").sum()) / test.num_scored
+        model.train()
         _say({**spent, "events": events, "test": likelihood})
 
 

@@ -44,9 +44,11 @@ def test_a_python_that_cannot_run_easytpp_is_refused_with_its_reason(tmp_path: P
         _train.run(easytpp=tmp_path, easytpp_python=Path("/no/such/python"))
 
 
-def test_no_epochs_are_refused() -> None:
-    with pytest.raises(InputError, match="at least 1"):
+def test_no_epochs_or_batches_are_refused() -> None:
+    with pytest.raises(InputError, match="epochs=0; expected at least 1"):
         _train.run(epochs=0)
+    with pytest.raises(InputError, match="batches=0; expected at least 1"):
+        _train.run(batches=0)
 
 
 def test_an_unknown_model_is_refused() -> None:
