@@ -81,7 +81,7 @@ def test_bfloat16_gives_three_digits(name: str) -> None:
 
 
 def test_precisions_that_are_not_there_are_told() -> None:
-    with pytest.raises(InputError, match="precision='float16'.*float32"):
+    with pytest.raises(InputError, match="precision='float16'.*did you mean 'bfloat16'"):
         live(trained("compact", torch.float32), precision="float16")
     with pytest.raises(InputError, match="weights of torch.float64; expected float32"):
         live(trained("compact", torch.float64), precision="bfloat16")
