@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from golden_learners import LEARNERS, agent_outputs, build_agent
 
 from eventflow._assets import ROOT
 from eventflow.events import Events, Schema, pad
@@ -100,8 +101,9 @@ def flow_outputs(model: FlowNetwork) -> dict[str, np.ndarray]:
 #: For each task: how the tiny model of a folder is built, and what is remembered of it.
 KINDS: dict[str, tuple[Callable[..., Any], Callable[..., dict[str, np.ndarray]]]] = {
     "PointProcessTask": (build, outputs), "FlowTask": (build_flow, flow_outputs),
+    "StreamTask": (build_agent, agent_outputs),
 }  # fmt: skip
-MODELS = {name: KINDS[task(name)] for name in names("model") if task(name) in KINDS}
+MODELS = {name: KINDS[task(name)] for name in names("model") if task(name) in KINDS} | LEARNERS
 
 
 @pytest.mark.parametrize("name", MODELS)
