@@ -13,7 +13,20 @@ from scipy.linalg import expm
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema, pad
 from eventflow.nn import GRU, SoftplusNetwork, WeibullMixture, map_state
-from eventflow.tpp import IFTPP, NHP, RMTPP, SAHP, THP, AttNHP, Hawkes, NeuralPointProcess, Poisson
+from eventflow.tpp import (
+    IFTPP,
+    NHP,
+    RMTPP,
+    SAHP,
+    THP,
+    AttNHP,
+    Hawkes,
+    NeuralPointProcess,
+    Poisson,
+    ks_exponential,
+    qq_exponential,
+    time_rescaling_residuals,
+)
 
 RARE = 1e-6  # false alarms of each statistical test
 
@@ -88,6 +101,51 @@ def test_continuations_have_the_model_s_own_law(name):
     probs = (lam / lam.sum(-1, keepdim=True))[:, 1].numpy()
     error = (mark.numpy() - probs).sum() / math.sqrt((probs * (1 - probs)).sum())
     assert abs(error) < 5
+
+
+def _excited() -> Hawkes:
+    """Four of five events come of others, and a gap takes most of what they left: elapsed time is what matters."""
+    return Hawkes(1, mu=[0.2], alpha=[[1.6]], beta=2.0).double()
+
+
+def _continued(model, *, samples: int = 400, **far) -> Events:
+    """Continuations of one event, as sequences that it opened (steps), or as watched from it for the horizon."""
+    start = pad(Events.of([0.0], mark=[0], schema=Schema(num_marks=model.num_marks)), dtype=torch.float64)
+    state = map_state(lambda leaf: leaf[0, 0], model.encode(start))
+    drawn = model.continue_from(state, num_samples=samples, generator=torch.Generator().manual_seed(7), **far)
+    rows = [(t[k >= 0].numpy(), k[k >= 0].numpy()) for t, k in zip(drawn.t, drawn.mark, strict=True)]
+    parts = [{"t": np.append(0.0, t), "mark": np.append(0, k)} for t, k in rows]
+    span = (0.0, far["horizon"]) if "horizon" in far else None
+    return Events.from_sequences(parts, span=span, schema=Schema(num_marks=model.num_marks, given_first=True))
+
+
+@pytest.mark.parametrize("far", [{"steps": 6}, {"horizon": 8.0}], ids=["steps", "horizon"])
+@pytest.mark.parametrize("name", ["excited", "nhp", "weibull"])
+@torch.no_grad()
+def test_continuations_pass_the_tests_of_calibration(name, far):
+    """KS and QQ of their time-rescaling residuals, last silences before the horizon included."""
+    model = _excited() if name == "excited" else _model(name)
+    residuals = time_rescaling_residuals(model, _continued(model, **far))
+    assert ks_exponential(residuals).p_value > RARE and len(residuals.values) > 300
+    points = qq_exponential(residuals)
+    inside = (points.observed >= points.low) & (points.observed <= points.high)
+    assert inside.mean() > 0.5  # neighbours go astray together
+
+
+@pytest.mark.parametrize("fault", ["no silence", "twice the silence", "no reset"])
+@torch.no_grad()
+def test_those_tests_see_elapsed_time_that_is_applied_wrongly(fault, monkeypatch):
+    model, name = (_model("weibull"), "_update") if fault == "no reset" else (_excited(), "_evolve")
+    right = getattr(model, name)
+    wrong = {
+        "no silence": lambda state, u: state,
+        "twice the silence": lambda state, u: right(state, 2 * u),
+        "no reset": lambda state, mark: right(state, mark)._replace(elapsed=state.elapsed),
+    }
+    monkeypatch.setattr(model, name, wrong[fault])
+    drawn = _continued(model, samples=1200, steps=6)
+    monkeypatch.setattr(model, name, right)
+    assert ks_exponential(time_rescaling_residuals(model, drawn)).p_value < RARE
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "poisson"])
