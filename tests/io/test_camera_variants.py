@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -185,7 +186,7 @@ def test_packets_in_a_ros1_bag(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["dvs", "atis"])
 def test_event_stream_kinds(kind: str, tmp_path: Path) -> None:
     library = pytest.importorskip("event_stream", reason="needs the extra es")
-    rows = np.zeros(len(T), library.dvs_dtype if kind == "dvs" else library.atis_dtype)
+    rows: Any = np.zeros(len(T), library.dvs_dtype if kind == "dvs" else library.atis_dtype)
     rows["t"], rows["x"], rows["y"], rows["p"] = T, X, 99 - Y, P
     if kind == "atis":
         rows = np.repeat(rows, 2)
