@@ -21,10 +21,13 @@ ROWS = 64
 
 class LearningState(NamedTuple):
     """Of a key. ``live``: what answers. ``mark``, ``gap`` (N, C): its last C events, ``held`` (N,) of them, oldest
-    first; ``past``: its state before those."""
+    first; ``past``: its state before those, which is that of its beginning, at ``start`` (N,), as long as it is
+    ``fresh`` (N,): no event was dropped."""
 
     live: Any
     past: Any
+    start: Tensor
+    fresh: Tensor
     mark: Tensor
     gap: Tensor
     held: Tensor
@@ -46,8 +49,9 @@ class StreamLearner:
     Weights stand still for ``block`` events, whosever they are: these are answered, and their nll is that of events
     which the model has not learned from (prequential; Dawid 1984). Then one step of Adam is made on their mean negative
     log-density, and with prompts on the match of what they retrieved. Each event is learned from once. What a key's
-    state owes to its last ``context`` events is differentiated; what came before is taken as it is (truncated
-    backpropagation), so that memory is constant: per key two states and ``context`` events.
+    state owes to its last ``context`` events, and to its beginning if there were no more, is differentiated; what came
+    before is taken as it is (truncated backpropagation), so that memory is constant: per key two states and
+    ``context`` events.
 
     What is learned depends on the order of the events alone, not on the chunks they come in, and goes on exactly after
     :meth:`dump` and :meth:`load`. A last block that is not full waits for the rest of its events.
@@ -78,15 +82,13 @@ class StreamLearner:
 
     def init(self, batch: int) -> LearningState:
         """See :class:`eventflow.online.Operator`."""
-        return self._begun(self.module.init(batch), batch)
+        return self.init_at(torch.zeros(batch, dtype=torch.float64))
 
     def init_at(self, start: Tensor) -> LearningState:
         """See :meth:`PointProcess.init_at`."""
-        return self._begun(self.module.init_at(start), len(start))
-
-    def _begun(self, state: Any, batch: int) -> LearningState:
-        mark = torch.zeros(batch, self.context, dtype=torch.int64)
-        return LearningState(state, state, mark, mark.double(), mark[:, 0])
+        state, mark = self.module.init_at(start), torch.zeros(len(start), self.context, dtype=torch.int64)
+        fresh = torch.ones_like(start, dtype=torch.bool)
+        return LearningState(state, state, start.double(), fresh, mark, mark.double(), mark[:, 0])
 
     def observe(self, state: LearningState, marks: dict[str, Tensor], dt: Tensor) -> tuple[dict[str, Tensor], Any]:
         """What the process answers now."""
@@ -122,10 +124,10 @@ class StreamLearner:
             with torch.inference_mode(False), torch.enable_grad():
                 state = map_state(torch.clone, state)  # what was made in inference mode cannot be differentiated
                 rows = _rows(state, [of[slot] for slot in some])
-                loss, past = self._loss(state.past, rows)
+                loss, past = self._loss(state, rows)
                 if loss.requires_grad:
                     (loss / max(scored, 1)).backward()
-                state = self._kept(state.live, past, rows)
+                state = self._kept(state, past, rows)
             table.scatter(slots, state)
         with torch.inference_mode(False):
             for parameter in self.module.resting(self.steps):
@@ -135,9 +137,10 @@ class StreamLearner:
         self.recent = math.fsum(self._noted) / len(self._noted) if self._noted else math.nan
         self._noted = []
 
-    def _loss(self, state: Any, rows: _Rows) -> tuple[Tensor, Any]:
+    def _loss(self, key: LearningState, rows: _Rows) -> tuple[Tensor, Any]:
         """(loss summed over the new events, the states before the last ``context`` events)."""
-        process, loss, kept = self.module, torch.zeros((), dtype=torch.float64), state
+        process, loss, kept = self.module, torch.zeros((), dtype=torch.float64), key.past
+        state = where_state(key.fresh, process.init_at(key.start), key.past)
         u = rows.gap / process.time_scale
         first = (rows.real.sum(1) - self.context).clamp_min(0)
         for j in range(rows.mark.shape[1]):
@@ -152,14 +155,15 @@ class StreamLearner:
                     loss = loss - process.prompts.match_weight * process._match(state)[new].sum()
         return loss, kept
 
-    def _kept(self, live: Any, past: Any, rows: _Rows) -> LearningState:
+    def _kept(self, key: LearningState, past: Any, rows: _Rows) -> LearningState:
         """The states with their last ``context`` events."""
         number = rows.real.sum(1)
+        fresh = key.fresh & (number <= self.context)
         held = number.clamp_max(self.context)
         index = ((number - held)[:, None] + torch.arange(self.context)).clamp_max(rows.mark.shape[1] - 1)
         there = torch.arange(self.context) < held[:, None]
         mark, gap = (torch.where(there, column.gather(1, index), 0) for column in (rows.mark, rows.gap))
-        return LearningState(live, past, mark, gap, held)
+        return LearningState(key.live, past, key.start, fresh, mark, gap, held)
 
     # -- snapshots ------------------------------------------------------------------------------------------------
 
