@@ -26,7 +26,7 @@ SAMPLE = str(ROOT / "datasets/sim_flow/sample")
 #: Two intervals are all that the sample's recordings have.
 SHORT = ("--data", "sim_flow_small", "--data.name", SAMPLE, "--data.cache", "null", "--data.warm_up", "5",
          "--data.steps", "5", "--data.batch_size", "2")  # fmt: skip
-TINY = ("--model.network.width", "2", "--model.network.depth", "2")
+TINY = ("--model.network.width", "2", "--model.network.depth", "2", "--model.schedule", "constant")
 
 
 def data(**changes: Any) -> FlowData:
@@ -58,7 +58,10 @@ def test_a_run_a_test_and_a_resume(cli: Callable[..., Any]) -> None:
     assert answer.code == 2 and "width is 2 there, 3 here" in answer.err
 
 
-@pytest.mark.parametrize("model", ["efficient_spike_flownet", "evflownet", "compact_flownet"])
+@pytest.mark.parametrize(
+    "model",
+    ["efficient_spike_flownet", *(pytest.param(m, marks=pytest.mark.slow) for m in ("evflownet", "compact_flownet"))],
+)
 def test_every_network_trains_and_says_what_a_step_costs(cli: Callable[..., Any], model: str) -> None:
     answer = fit(cli, "--trainer.max_epochs", "1", "--trainer.precision", "bf16-mixed", "--out", "run", model=model)
     assert answer.code == 0, answer.err
@@ -183,20 +186,39 @@ def test_other_rates(rate: int) -> None:
         FlowTask(lambda channels: EVFlowNet(2, 2, channels=channels), bins=d.bins)
 
 
-def test_mistakes_are_told(cli: Callable[..., Any], tmp_path: Path) -> None:
-    for words, said in (
-        (("--data.rate", "105"), "Write: --data.rate 100"),
-        (("--data.crop", "[64, 64]"), "Write: --data.crop [24, 32]"),
-        (("--data.supervise", "evrey"), "known: all, last"),
-        (("--data.protocol", "8020"), "did you mean '80/20'?"),
-        (("--data.warm_upp", "3"), "did you mean 'warm_up'?"),
-        (("--data.warm_up", "30"), "Write: --data.warm_up 0"),
-        (("--model.loss", "contrst"), "did you mean 'contrast'?"),
-        (("--model.scales", "[]"), "Write: --model.scales [1.0]"),
-        (("--model.bptt", "0"), "expected at least 1 step"),
-        (("--data.name", "nowhere"), "nowhere"),
-        (("--data.targets", "exakt"), "did you mean 'exact'?"),
-    ):  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rate": 105}, "Write: --data.rate 100"),
+        ({"crop": (64, 64)}, r"Write: --data.crop \[24, 32\]"),
+        ({"supervise": "evrey"}, "known: all, last"),
+        ({"protocol": "8020"}, "did you mean '80/20'"),
+        ({"warm_up": 30}, "Write: --data.warm_up 0"),
+        ({"batch_size": 0}, "at least 1 sample"),
+        ({"flips": 2.0}, "a probability"),
+        ({"representation": "counts"}, "did you mean 'count'"),
+        ({"targets": "exakt"}, "did you mean 'exact'"),
+    ],
+)
+def test_mistakes_in_the_data_are_told(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        data(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "contrst"}, "did you mean 'contrast'"), ({"scales": ()}, r"Write: --model.scales \[1.0\]"),
+        ({"bptt": 0}, "expected at least 1 step"), ({"schedule": "one-cylce"}, "did you mean 'one-cycle'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_model_are_told(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        FlowTask(lambda channels: LSTMFlowNet(2, 2, channels=channels), **changes)
+
+
+def test_a_mistake_leaves_no_run_behind(cli: Callable[..., Any]) -> None:
+    for words, said in ((("--data.warm_upp", "3"), "did you mean 'warm_up'?"), (("--data.name", "nowhere"), "nowhere")):
         answer = fit(cli, *words, "--out", "run")
         assert answer.code == 2 and said in answer.err, (words, answer.err)
         assert not Path("run").exists(), words
@@ -233,6 +255,7 @@ def test_two_processes_keep_one_network(tmp_path: Path) -> None:
     assert float(alone.stdout.split("val/loss")[1].split()[0]) == pytest.approx(logged, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evflownet", "lstm_flownet", "efficient_spike_flownet"])
 def test_the_paper_s_recipes_fit_their_classes(cli: Callable[..., Any], name: str) -> None:
     """Everything but the data, which is put elsewhere, and the network's size."""
