@@ -73,6 +73,7 @@ class Card:
         truth: for simulated event logs: the law that made the data, free form.
         recordings: split -> the names of its sequences, for cameras: each is a folder of files, found below
             EVENTFLOW_DATA/<name> by ``eventflow.vision.load_sequences``.
+        environment: for agents: the name of a gymnasium environment, which has neither files nor splits.
         recipe: for simulated recordings: from what they follow, free form.
         horizon: how forecasts of many events are judged on it: arguments of ``eventflow.tpp.evaluate_horizon``
             (``evaluate_horizon(model, test, **card.horizon)``); times in the schema's unit.
@@ -98,6 +99,7 @@ class Card:
     statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     truth: Mapping[str, Any] = field(default_factory=dict)
     recordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environment: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     horizon: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
@@ -152,8 +154,8 @@ class Card:
         return card
 
     def _check(self) -> None:
-        if not (self.files or self.sample or self.hub or self.recordings):
-            raise InputError("card: neither files, nor sample, nor hub, nor recordings: where is the data?")
+        if not (self.files or self.sample or self.hub or self.recordings or self.environment):
+            raise InputError("card: neither files, sample, hub, recordings nor environment: where is the data?")
         if self.sample and self.hub:
             raise InputError(
                 "card: both sample and hub; a sample is the dataset itself and never stands in for another"

@@ -78,6 +78,14 @@ def load_with_reports(
             f"dataset {entry.name!r} holds recordings of cameras, not logs. Write: eventflow.vision.load_sequences("
             f"{str(name_or_path)!r}), or eventflow data info FILE for one of its files"
         )
+    if entry.environment:
+        raise InputError(
+            f"dataset {entry.name!r} is an environment, where an agent makes its own events. Write: eventflow fit "
+            f"--data {entry.name} --model stream_q"
+        )
+    stated = entry.files or entry.sample
+    if splits is None and stated and "all" not in stated:
+        wanted = [split for split in SPLITS if split in stated]
     local = _local(entry.files, data_folder())
     if local:
         return _load_files(entry, local, wanted)

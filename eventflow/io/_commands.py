@@ -60,9 +60,11 @@ def info_pages(
         raise InputError(
             f"{path_or_name} is a dataset, whose card says how to read it; columns and format are for files"
         )
-    if has_card(path_or_name) and (entry := _catalogue.card(path_or_name)).recordings:
-        yield render_card(entry)
-        return
+    if has_card(path_or_name):
+        entry = _catalogue.card(path_or_name)
+        if entry.recordings or entry.environment:
+            yield render_card(entry)
+            return
     parts = load_with_reports(path_or_name)
     if has_card(path_or_name):
         yield render_card(_catalogue.card(path_or_name))
@@ -160,6 +162,8 @@ def _convert_live(source: str, target: str, *, format: str | None, recover: bool
 
 def _found_in(entry: Card) -> str:
     root = _catalogue.data_folder()
+    if entry.environment:
+        return "gymnasium" if entry.environment.partition("/")[0] != "eventflow" else "shipped"
     if entry.recordings:
         here = root is not None and (root / entry.name).is_dir()
         return "EVENTFLOW_DATA" if here else "to be simulated" if entry.recipe else "needs EVENTFLOW_DATA"

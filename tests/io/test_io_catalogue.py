@@ -43,8 +43,21 @@ def test_shipped_cards_parse():
     for name in list_datasets():
         entry = card(name)
         assert entry.name == name and entry.citation and entry.licence
-        assert (entry.schema.height and entry.schema.width) if entry.recordings else entry.schema.num_marks
-        assert entry.files or entry.sample or entry.recordings
+        if not entry.environment:
+            assert (entry.schema.height and entry.schema.width) if entry.recordings else entry.schema.num_marks
+            assert entry.files or entry.sample or entry.recordings
+
+
+def test_an_environment_is_no_event_log():
+    assert card("cartpole").environment == "CartPole-v1"
+    with pytest.raises(InputError, match="eventflow fit --data cartpole --model stream_q"):
+        load_dataset("cartpole")
+
+
+def test_a_dataset_of_one_split(data_root: Path):
+    assert list(load_dataset("etth1")) == ["train"]
+    with pytest.raises(InputError, match="has no split 'val'; it has train"):
+        load_dataset("etth1", splits=["val"])
 
 
 def published() -> list[tuple[str, str]]:
