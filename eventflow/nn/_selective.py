@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eventflow.nn._linear import LinearCell
+from eventflow.ops.mode_decay import mode_decay
+from eventflow.ops.scan import scan
 
 
 class SelectiveState(NamedTuple):
@@ -81,6 +83,12 @@ class SelectiveSSM(LinearCell[SelectiveState]):
         seen = (state.x.unflatten(-1, (self.hidden_size, -1)) * state.select[..., None, :]).sum(-1)
         return (seen + state.through) * functional.silu(state.gate)
 
+    def read_ahead(self, state: SelectiveState, dt: Tensor) -> Tensor:
+        """(M, J, hidden_size): ``read`` of states (M, ...) after silences ``dt`` (M, J), without holding them."""
+        weight = state.x.unflatten(-1, (self.hidden_size, -1)) * state.select[..., None, :]
+        seen = mode_decay(weight, self.log_rate.exp(), state.pace, dt)
+        return (seen + state.through[:, None]) * functional.silu(state.gate)[:, None]
+
     def lift(self, x: Tensor, dt: Tensor) -> SelectiveMove:
         added, pace, select, through, gate = self._entered(x)
         return SelectiveMove(dt, torch.zeros_like(added), added, pace, select, through, gate)
@@ -94,6 +102,27 @@ class SelectiveSSM(LinearCell[SelectiveState]):
     def apply(self, m: SelectiveMove, state: SelectiveState) -> SelectiveState:  # type: ignore[override]
         gain = torch.exp(m.log_gain - self._rate(state.pace) * m.dt[..., None])
         return SelectiveState(gain * state.x + m.shift, m.pace, m.select, m.through, m.gate)
+
+    def scan_transitions(
+        self, m: SelectiveMove, state: SelectiveState, start: SelectiveState, *, reset: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> SelectiveState:  # fmt: skip
+        """See :meth:`LinearCell.scan_transitions`: single events set all but x; then the gains are known, and x is a
+        linear recurrence."""
+        leaves = (m.pace, m.select, m.through, m.gate)
+        if mask is not None:  # what the last real event has set, before the first one the state
+            place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+            latest = torch.where(mask, place, 0).cummax(1).values
+            row = torch.arange(len(mask), device=mask.device)[:, None]
+            pairs = zip(state[1:], leaves, strict=True)
+            leaves = tuple(torch.cat([first[:, None], leaf], 1)[row, latest] for first, leaf in pairs)
+        pace = torch.cat([state.pace[:, None], leaves[0][:, :-1]], 1)
+        if reset is not None:
+            pace = torch.where(reset[..., None], start.pace[:, None], pace)
+        gain, shift = self._decay(pace, m.dt), m.shift
+        if mask is not None:
+            gain, shift = torch.where(mask[..., None], gain, 1), torch.where(mask[..., None], shift, 0)
+        return SelectiveState(scan(gain, shift, state.x, reset=reset, init=start.x), *leaves)
 
     def _rate(self, pace: Tensor) -> Tensor:
         """(..., H N)"""

@@ -38,3 +38,12 @@ def test_one_event_by_hand() -> None:
     expected = (expected + cell.skip * v) * functional.silu(z)
     state = cell.evolve(cell.update(cell.init(1), features), gap)
     torch.testing.assert_close(cell.read(state)[0], expected)
+
+
+def test_what_is_read_ahead_is_what_is_read_later() -> None:
+    cell = make().double()
+    x, dt = torch.randn(2, 5, 3, dtype=torch.float64), torch.rand(2, 5, dtype=torch.float64)
+    _, state = cell.scan(x, dt)
+    ahead = torch.rand(2, 4, dtype=torch.float64) * 3
+    one_by_one = torch.stack([cell.read(cell.evolve(state, gap)) for gap in ahead.unbind(1)], 1)
+    torch.testing.assert_close(cell.read_ahead(state, ahead), one_by_one)

@@ -23,6 +23,7 @@ from eventflow.nn import SoftplusIntensity, map_state
 from eventflow.nn._cell import Shared
 from eventflow.nn._window import masked_softmax
 from eventflow.ops.attention import Seen, attention
+from eventflow.tpp._query import by_rows
 from eventflow.tpp.models._asked import QueuedProcess
 from eventflow.tpp.models._attention import NOT_CONTINUED, frequencies, sinusoids, spread
 
@@ -229,23 +230,17 @@ class AttNHP(QueuedProcess):
         return AttNHPState(keys, values, there, clock, torch.zeros_like(state.elapsed))
 
     def _intensity(self, state: AttNHPState | AttNHPLook, u: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(state.elapsed.shape, u.shape)
-        rows = (*shape[:-1], 1) if state.elapsed.shape[-1:] == (1,) else shape  # one state, many times: a query axis
-        count, lead = math.prod(rows), state.elapsed.dim()
-        times = (state.clock + (state.elapsed + u)).expand(shape).reshape(count, -1)
-
-        def flat(x: Tensor) -> Tensor:
-            return x.expand(*rows, *x.shape[lead:]).reshape(count, *x.shape[lead:])
-
-        if isinstance(state, AttNHPLook):
-            past, stop, of = state.past.value, flat(state.stop)[:, None], flat(state.of)
+        flat, ahead, shape = by_rows(state, u)
+        times, count = flat.clock[:, None] + ahead, len(ahead)
+        if isinstance(flat, AttNHPLook):
+            past, stop, of = flat.past.value, flat.stop[:, None], flat.of
             seen = Seen((stop - self.window).clamp_min(0), stop, of)
         else:
-            past, there = (flat(state.keys), flat(state.values)), flat(state.there)
-            stop = torch.full_like(there[:, :1], there.shape[1], dtype=torch.int64)
-            seen = Seen(stop - there.sum(1, keepdim=True), stop, torch.arange(count, device=stop.device))
+            past, slots = (flat.keys, flat.values), flat.there.shape[1]
+            stop = torch.full_like(flat.there[:, :1], slots, dtype=torch.int64)
+            seen = Seen(stop - flat.there.sum(1, keepdim=True), stop, torch.arange(count, device=stop.device))
             if self.compat:
-                return self._asked(*past, there, times).reshape(*shape, self.num_marks)
+                return self._asked(*past, flat.there, times).reshape(*shape, self.num_marks)
         size = max(1, QUERIES // max(times.shape[1], 1))
         parts = [
             self._climbed(times[i : i + size], past, Seen(*(x[i : i + size] for x in seen)))  # type: ignore[union-attr, misc]

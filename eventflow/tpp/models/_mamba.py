@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from eventflow.nn import SelectiveSSM, SoftplusIntensity
+from eventflow.tpp._query import by_rows
 from eventflow.tpp.models._history import HistoryProcess, HistoryState
 
 
@@ -30,4 +31,5 @@ class Mamba(HistoryProcess):
         self.head = SoftplusIntensity(hidden_size, num_marks)
 
     def _intensity(self, state: HistoryState, u: Tensor) -> Tensor:
-        return self.head(self.cell.read(self.cell.evolve(state.cell, state.elapsed + u)))
+        flat, ahead, shape = by_rows(state, u)
+        return self.head(self.cell.read_ahead(flat.cell, ahead)).reshape(*shape, self.num_marks)  # type: ignore[operator]
