@@ -32,13 +32,14 @@ from eventflow.nn import (
 )
 from eventflow.online import StreamOptions, run
 from eventflow.testing import check_batch_invariant
-from eventflow.tpp import NHP, RMTPP, Hawkes, NeuralPointProcess, PointProcess, Poisson, save_model
+from eventflow.tpp import NHP, RMTPP, Hawkes, NeuralPointProcess, PointProcess, Poisson, PromptNHP, save_model
 
 MODELS: dict[str, Callable[[int, float], PointProcess]] = {
     "poisson": lambda k, scale: Poisson(k, time_scale=scale),
     "hawkes": lambda k, scale: Hawkes(k, time_scale=scale),
     "rmtpp": lambda k, scale: RMTPP(k, hidden_size=8, time_scale=scale),
     "nhp": lambda k, scale: NHP(k, hidden_size=8, time_scale=scale),
+    "prompt_nhp": lambda k, scale: PromptNHP(k, hidden_size=8, prompts=6, retrieved=2, time_scale=scale),
 }
 
 
