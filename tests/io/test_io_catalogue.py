@@ -165,7 +165,7 @@ def test_a_sample_is_used_only_where_it_is_the_dataset(tmp_path: Path, monkeypat
     assert np.array_equal(load_dataset(folder, splits=["train"])["train"].t, tiny(3).t)
     assert card(folder).truth == {"mu": [0.5], "note": "free form"}
     with pytest.raises(InputError, match="no split 'val'; it has train"):
-        load_dataset(folder)
+        load_dataset(folder, splits=["val"])
     both = write_card(tmp_path / "e", hub="easytpp/tiny", sample={"train": "sample.parquet"})
     with pytest.raises(InputError, match="sample is the dataset itself"):
         load_dataset(both)
