@@ -193,6 +193,32 @@ def bars(
     return figure
 
 
+def dots(
+    values: Mapping[str, float], *, errors: Mapping[str, float] | None = None, xlabel: str,
+    references: Mapping[str, float] | None = None,
+) -> Any:  # fmt: skip
+    """A dot a name on an axis as wide as they lie apart (0 is of no account), with error bars where there are any."""
+    if not values:
+        raise InputError("dots: no value given")
+    names, errors = list(values), errors or {}
+    with house_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH, 1.0 + 0.34 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        row = np.arange(len(names))[::-1]
+        spread = [errors.get(name, 0.0) for name in names]
+        look = {"fmt": "o", "color": SERIES[0], "ms": 6.5, "ecolor": INK, "elinewidth": 1.3, "capsize": 3.5}
+        axes.errorbar(list(values.values()), row, xerr=spread, **look)
+        for i, (name, value) in enumerate((references or {}).items(), start=1):
+            axes.axvline(value, color=SERIES[i % 6], ls=DASHES[i % 6], lw=1.4, label=name)
+        axes.set_yticks(row, names)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.margins(x=0.08)
+        axes.set_xlabel(xlabel)
+        if references:
+            figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
 def panels(
     pictures: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]], *,
     band: tuple[ArrayLike, ArrayLike, ArrayLike] | None, xlabel: str, ylabel: str,

@@ -128,7 +128,7 @@ def _run_cells(out: Path, pairs: Sequence[Pair], seeds: Sequence[int], how: dict
 
     shared = {"out": str(out), "cwd": os.getcwd()}
     for data, name in {pair.data: pair.name for pair in pairs}.items():
-        key = _store.digest([name, _jobs.horizon_of(name)])
+        key = _store.digest([name, _jobs.horizon_of(name), _jobs.BASELINES])
         if _store.read_json(_store.baselines_file(out, data)).get("hash") != key:
             _jobs.perform({**shared, "kind": "baselines", "data": data, "name": name, "hash": key})
     jobs = [
@@ -175,8 +175,11 @@ def _failures(out: Path, pairs: Sequence[Pair], seeds: Sequence[int]) -> list[st
 def _search(
     out: Path, pairs: Sequence[Pair], words: dict[str, str], *, count: int, seed: int, how: dict[str, Any]
 ) -> list[Pair]:
-    """Bring every pair's search up to ``count`` trials; each pair with what was found."""
-    from eventflow.bench.leaderboard import _executors, _progress, _tune
+    """Bring every pair's search up to ``count`` trials; each pair with what was found.
+
+    Ends here, with exit code 1, where a trial's process died: what would be found now is not what was asked for.
+    """
+    from eventflow.bench.leaderboard import _executors, _progress, _store, _tune
 
     shared = {"out": str(out), "cwd": os.getcwd()}
     jobs = [{**shared, **job} for p in pairs for job in _tune.trials(out, p, words[p.model], count=count, seed=seed)]
@@ -184,12 +187,20 @@ def _search(
         id(job): _progress.Task(f"{job['model']} on {job['data']}, trial {job['number']}", _tune.result_file(job))
         for job in jobs
     }
+    lost: list[str] = []
     with _progress.Progress(list(tasks.values()), what="trials") as progress:
 
         def finished(job: Job, died: str | None) -> None:
+            if died:
+                _store.write_json(_tune.result_file(job), {"state": "failed", "error": died})
+                lost.append(f"  {tasks[id(job)].name}: {died}")
             progress.done(tasks[id(job)])
 
         _executors.execute(jobs, finished, **how)
+    if lost:
+        print("\n".join([f"{len(lost)} of {len(jobs)} trials were cut off:", *lost]))
+        print("the same command again goes on with them; with a smaller --tune it does without")
+        raise SystemExit(1)
     found = [_tune.best_config(out, pair, words[pair.model], seed=seed) for pair in pairs]
     for _, path in found:
         print(f"found: {path}")

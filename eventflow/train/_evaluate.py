@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eventflow.events import Events, PaddedBatch
 from eventflow.nn import map_state
-from eventflow.tpp import BaselineRow, GapMAE, Judged, NextEventMetrics, PointProcess, fit_baselines
+from eventflow.tpp import BaselineRow, Baselines, GapMAE, Judged, NextEventMetrics, PointProcess, fit_baselines
 from eventflow.tpp.baselines._hawkes import hawkes_fits
 
 #: name in metrics.json -> head of its column in the table
@@ -70,22 +70,27 @@ class Score:
         return out | {"scored_events": self.metrics.nll_per_event.count, "sequences": self.sequences}
 
 
-#: Rows by what they were made of, the latest last: every model of a leaderboard asks for those of the same few sets.
-_KNOWN: dict[str, dict[str, dict[str, float]]] = {}
+#: By what they were made of, the latest last: every model of a leaderboard asks for those of the same few sets.
+_KNOWN: dict[str, tuple[Baselines, dict[str, dict[str, float]]]] = {}
 
 
 def baseline_rows(train: Events, test: Events) -> dict[str, dict[str, float]]:
-    """The trivial baselines, fitted on train and scored on test, under the names of metrics.json.
+    """The trivial baselines, fitted on train and scored on test, under the names of metrics.json."""
+    return {name: dict(row) for name, row in judged_baselines(train, test)[1].items()}
+
+
+def judged_baselines(train: Events, test: Events) -> tuple[Baselines, dict[str, dict[str, float]]]:
+    """The baselines fitted on train, and their rows on test; both are kept for the next who asks: change neither.
 
     The Hawkes process, which takes seconds, is among them unless there are so many marks that it would not fit.
     """
     key = _digest(train) + _digest(test)
     if key not in _KNOWN:
         fitted = fit_baselines(train, hawkes=hawkes_fits(train, test))
-        _KNOWN[key] = {row.name: _named(row) for row in fitted.evaluate(test)}
+        _KNOWN[key] = fitted, {row.name: _named(row) for row in fitted.evaluate(test)}
         for old in list(_KNOWN)[:-4]:
             del _KNOWN[old]
-    return {name: dict(row) for name, row in _KNOWN[key].items()}
+    return _KNOWN[key]
 
 
 def _digest(events: Events) -> str:

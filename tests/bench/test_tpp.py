@@ -164,6 +164,70 @@ def test_a_killed_board_goes_on_as_if_nothing_had_been(executor: str, tmp_path: 
         assert metrics(cut, "rmtpp", seed) == metrics(straight, "rmtpp", seed)
 
 
+@pytest.mark.slow
+def test_a_killed_worker_is_told_and_its_cell_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    run = out / "cells" / "hawkes" / "rmtpp" / "0"
+    process = _killed_at(run, 3, words_of(out, "processes", 12))
+    told = process.communicate(timeout=300)[0]
+    assert process.returncode == 1 and "1 of 2 cells failed" in told and "killed by signal 9" in told
+    result = json.loads(run.with_suffix(".json").read_text())
+    assert result["state"] == "failed" and result["died"]
+    subprocess.run(words_of(out, "processes", 12), capture_output=True, timeout=300, check=True)
+    assert (run / "config.resumed-1.yaml").is_file() and _numbers(run) == list(range(12))
+
+
+@pytest.mark.slow
+def test_a_killed_trial_is_told_and_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="needs the extra 'tune'")
+    out = tmp_path / "b"
+    words = [*words_of(out, "processes", 12), "--tune", "2", "--workers", "1"]
+    process = _killed_at(out / "tune" / "hawkes" / "rmtpp", 2, words)
+    told = process.communicate(timeout=300)[0]
+    assert process.returncode == 1 and "1 of 2 trials were cut off" in told and "killed by signal 9" in told
+    assert not (out / "cells").exists()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    trials = [json.loads(path.read_text())["state"] for path in sorted((out / "tune").rglob("[0-9].json"))]
+    assert trials == ["done", "done"]
+    resumed = [path.parent for path in (out / "tune").rglob("config.resumed-1.yaml")]
+    assert len(resumed) == 1 and _numbers(resumed[0]) == list(range(len(_numbers(resumed[0]))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_a_search_in_parallel(executor: str, tmp_path: Path) -> None:
+    for module in ("optuna", executor):
+        if module != "processes":
+            pytest.importorskip(module, reason="needs the extras 'tune' and 'ray'")
+    out = tmp_path / "b"
+    words = [*words_of(out, executor), "--tune", "3"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    values = [json.loads(path.read_text())["value"] for path in (out / "tune").rglob("[0-9].json")]
+    best = yaml.safe_load((out / "best" / "rmtpp_hawkes.yaml").read_text())
+    assert len(values) == 3 and yaml.safe_load((out / "cells/hawkes/rmtpp/config.yaml").read_text()) == best
+    assert f"{min(values):.4f}" in (out / "best" / "rmtpp_hawkes.yaml").read_text().splitlines()[0]
+
+
+def _killed_at(place: Path, epochs: int, words: list[str]) -> subprocess.Popen[str]:
+    """A bench one of whose workers is killed when a run below ``place`` has had so many epochs."""
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        for path in (*place.glob("epochs.jsonl"), *place.glob("*/*/epochs.jsonl")):
+            lines = path.read_text().splitlines()
+            if len(lines) >= epochs:
+                os.kill(json.loads(lines[-1])["pid"], signal.SIGKILL)
+                return process
+        time.sleep(0.02)
+    raise AssertionError(f"no run came to {epochs} epochs: {process.communicate()[0]}")
+
+
+def _numbers(run: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (run / "epochs.jsonl").read_text().splitlines()]
+
+
 def _epochs(run: Path) -> int:
     path = run / "epochs.jsonl"
     return len(path.read_text().splitlines()) if path.is_file() else 0

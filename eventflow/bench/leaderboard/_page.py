@@ -57,22 +57,23 @@ def _cell(row: Row, column: str, strong: bool) -> _report.Rich | None:
 
 
 def _nll(dataset: Dataset) -> str:
-    """Bars of nll, with one deviation over seeds, and the best baseline."""
+    """Dots of nll, with one deviation over seeds, and the best baseline."""
     known = {row.name: row.values["nll_per_event"] for row in dataset.rows
              if row.kind == "ours" and "nll_per_event" in row.values}  # fmt: skip
     known = {name: value for name, value in known.items() if math.isfinite(value.mean)}
     if not known:
         return ""
-    plain = [row.values["nll_per_event"].mean for row in dataset.rows
+    plain = [(row.values["nll_per_event"].mean, row.name) for row in dataset.rows
              if row.kind == "trivial" and "nll_per_event" in row.values]  # fmt: skip
-    figure = _plots.bars(
+    best = min(plain, default=None)
+    figure = _plots.dots(
         {name: value.mean for name, value in known.items()},
         errors={name: value.sd for name, value in known.items() if value.sd},
         xlabel="exact nll per event (nats); less is better",
-        references={"best trivial baseline": min(plain)} if plain else None,
+        references={f"best baseline: {best[1]}": best[0]} if best else None,
     )
     svg = _plots.to_svg(figure, name=f"{dataset.name}-nll")
-    return _report.figure(svg, "Exact nll of test events; the stroke is one standard deviation over seeds.")
+    return _report.figure(svg, "Exact nll of test events; strokes reach one standard deviation over seeds either way.")
 
 
 def _qq(dataset: Dataset) -> str:

@@ -140,7 +140,7 @@ def run_trial(job: Job) -> None:
 def _run_trial(job: Job, study: Any, trial: Any) -> None:
     values = {key: _draw(trial, key, form) for key, form in job["space"].items()}
     asked = resolved_with(job["asked"], values, _home(job))
-    run, pruned = _home(job) / digest(asked), []
+    run, pruned = _own(_home(job) / digest(asked), study, trial), []
     config = run.with_name(f"{run.name}.yaml")
     write_yaml(config, asked, "one trial of a search")
     write_json(result_file(job), {"state": "running", "since": time.time(), "run": str(run)})
@@ -165,6 +165,16 @@ def _run_trial(job: Job, study: Any, trial: Any) -> None:
     drawn = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
     text = f"val nll {best:.4f}{' (stopped)' if pruned else ''} after {len(epochs(run))} epochs: {drawn}"
     write_json(result_file(job), {"state": "done", "text": text, "value": best})
+
+
+def _own(run: Path, study: Any, trial: Any) -> Path:
+    """The run folder of a trial: that of its configuration, unless a trial that drew the same is at work there."""
+    trial.set_user_attr("run", str(run))
+    others = (t for t in study.trials if t.number < trial.number and t.state.name == "RUNNING")
+    if any(other.user_attrs.get("run") == str(run) for other in others):
+        run = run.with_name(f"{run.name}-{trial.number}")
+        trial.set_user_attr("run", str(run))
+    return run
 
 
 def best_config(out: Path, pair: Pair, word: str, *, seed: int) -> tuple[Pair, Path]:
