@@ -39,7 +39,7 @@ KINDS = {
     "FlowTask": Kind(
         {"epe_dense": "AEE every step", "epe_10hz": "AEE at 10 Hz", "pe3_dense": "3PE", "ae_dense": "AE"},
         ("epe_dense_events", "epe_10hz_events", "epe_10hz_reset", "epe_held", "pe1_dense", "num_parameters",
-         "cpu_ms_per_step", "macs_per_step", "acs_per_step", "energy_mj_per_step", "firing_rate", "train_cpu_s"),
+         "cpu_ms_per_step", "macs_per_step", "acs_per_step", "energy_mj_per_step", "firing_rate"),
     ),
 }  # fmt: skip
 
