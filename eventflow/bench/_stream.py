@@ -20,7 +20,7 @@ from eventflow.errors import InputError
 from eventflow.events import Events, Schema, pad
 from eventflow.nn import map_state
 from eventflow.online import Engine, StateTable, StreamOptions, batch_invariant
-from eventflow.tpp import NHP, PointProcess
+from eventflow.tpp import NHP, PointProcess, PromptNHP, StreamLearner
 
 HISTORIES = (100, 1000)
 CHUNK, BATCH = 4096, 1024
@@ -44,6 +44,7 @@ def run(
     Before anything is timed, the streamed numbers must equal the batch likelihood (1e-9) and must not depend, to the
     last bit, on how many keys are stepped together. Latency is wall time from a line handed in to its answer; with many
     keys a chunk of 4096 lines is answered together. "operator alone" leaves out JSON, ordering and the table of states.
+    Rows with "prompts" are those of a PromptNHP of the same size: an update's surplus is what retrieving costs.
 
     Args:
         out: folder for stream.json.
@@ -65,6 +66,7 @@ def run(
         check(model)
         with torch.inference_mode():
             rows = [*_streams(model, keys, seconds), *_operators(model, seconds), *_reencoded(model, seconds)]
+            rows += _prompted(model, hidden, keys, seconds)
             size = StateTable(model).bytes_per_key
     finally:
         torch.set_num_threads(threads)
@@ -93,11 +95,43 @@ def check(model: PointProcess) -> None:
 def _streams(model: PointProcess, keys: int, seconds: float) -> Iterator[Row]:
     engine = _engine(model)
     yield _timed(ONE, ((lambda line=line: engine.feed([line])) for line in _lines(model, 1)), 1, seconds)
-    crowd = _engine(model)
+    yield _timed(MANY.format(keys=keys), _crowd(_engine(model), model, keys), CHUNK, seconds)
+
+
+def _crowd(engine: Engine, model: PointProcess, keys: int) -> Iterator[Callable[[], object]]:
     lines = _lines(model, keys)
     chunks = iter(lambda: [next(lines) for _ in range(CHUNK)], None)
-    calls = ((lambda chunk=chunk: crowd.feed(chunk)) for chunk in chunks)
-    yield _timed(MANY.format(keys=keys), calls, CHUNK, seconds)
+    return ((lambda chunk=chunk: engine.feed(chunk)) for chunk in chunks)
+
+
+def _prompted(plain: PointProcess, hidden: int, keys: int, seconds: float) -> Iterator[Row]:
+    """With prompts: what retrieving costs, in a stream and in the update of a state; and learning as it goes."""
+    model = PromptNHP(plain.num_marks, hidden_size=hidden, time_scale=plain.time_scale).double().eval()
+    check(model)
+    yield _timed("prompts: " + MANY.format(keys=keys), _crowd(_engine(model), model, keys), CHUNK, seconds)
+    for name, updated in (("", plain), ("prompts: ", model)):
+        for rows in (1, BATCH):
+            mode = batch_invariant(updated)
+            with mode:
+                state = updated.init_at(torch.zeros(rows, dtype=torch.float64))
+            calls = (_updating(mode, updated, state, rows) for _ in iter(int, 1))
+            yield _timed(f"{name}update alone, {rows} rows", calls, rows, seconds)
+    learner = StreamLearner(model)
+    engine = Engine(learner, StreamOptions(schema=Schema(num_marks=model.num_marks), start=0.0, max_batch=BATCH))
+    lines = _lines(model, keys)
+    blocks = iter(lambda: [next(lines) for _ in range(learner.block)], None)
+    calls = ((lambda block=block: engine.feed(block)) for block in blocks)
+    yield _timed(f"prompts: {keys:,} keys, learning as it goes", calls, learner.block, seconds)
+
+
+def _updating(mode: Any, model: PointProcess, state: Any, rows: int) -> Callable[[], object]:
+    marks, dt = torch.arange(rows) % model.num_marks, torch.full((rows,), model.time_scale).double()
+
+    def call() -> object:
+        with mode:
+            return model.update(model.evolve(state, dt), marks)
+
+    return call
 
 
 def _operators(model: PointProcess, seconds: float) -> Iterator[Row]:

@@ -18,7 +18,7 @@ def test_every_contender_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture[
     _stream.run(out=tmp_path, seconds=0.01, keys=50, hidden=8, marks=3)
     report = json.loads((tmp_path / "stream.json").read_text())
     rate = {row["method"]: row["events per CPU-second"] for row in report["rows"]}
-    assert len(rate) == 7 and all(value > 0 for value in rate.values())
+    assert len(rate) == 13 and all(value > 0 for value in rate.values())
     assert report["bytes of state per key"] == (4 * 8 + 1) * 8
     assert rate["50 keys, chunks of 4096"] > 3 * rate[_stream.ONE], "stepping many keys at once must pay"
     assert "bytes of state per key" in capsys.readouterr().out and torch.get_num_threads() == threads

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eventflow.errors import InputError
 from eventflow.events import PaddedBatch, pad
-from eventflow.tpp import Hawkes, Poisson, load_model
+from eventflow.tpp import Hawkes, Poisson, PromptNHP, load_model
 from eventflow.train import EventData, EventLoader, PointProcessTask
 
 
@@ -155,3 +155,26 @@ def test_another_model_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(InputError, match="holds eventflow.tpp.Hawkes; this run's model is eventflow.tpp.Poisson"):
         trainer.fit(PointProcessTask(Poisson, num_marks=3), data, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+
+
+def test_prompts_are_trained_on_their_match_at_their_own_rate(tiny_data: Path) -> None:
+    """The loss has the match, the logged nll has not, and the encoder rests at every second step of the optimizer."""
+    data = EventData(str(tiny_data), batch_size=45)
+    batch = next(iter(data.train_dataloader()))
+    task = task_of(lambda **given: PromptNHP(hidden_size=4, prompts=4, retrieved=2, **given), rank_sum=lambda x: x)
+    task._events_per_sequence = data.events_per_sequence
+    loss = task.training_step(batch, 0)
+    log_prob, auxiliary = task.model.fit_terms(batch)
+    torch.testing.assert_close(loss, (auxiliary - log_prob).sum() / batch.num_scored)
+    assert task._sums.tolist() == pytest.approx([-float(log_prob.detach().sum()), batch.num_scored])
+    optimizer = torch.optim.Adam(task.model.parameters())
+    pool = {id(p) for p in task.model.prompts.parameters()}  # type: ignore[union-attr]
+    for step in range(3):
+        before = [p.detach().clone() for p in task.model.parameters()]
+        task.model.zero_grad()
+        task.training_step(batch, 0).backward()
+        task.trainer.global_step = step  # type: ignore[misc]
+        task.on_before_optimizer_step(optimizer)
+        optimizer.step()
+        for parameter, old in zip(task.model.parameters(), before, strict=True):
+            assert (id(parameter) in pool or step % 2 == 0) == (not torch.equal(parameter.detach(), old))
