@@ -15,6 +15,7 @@ import numpy as np
 
 from eventflow.errors import InputError, require
 from eventflow.io._text import Progress
+from eventflow.io.cameras._blosc import Chunked
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
 #: Events read at a time; of a window whose rows the index knows, all at once up to the second number.
@@ -156,10 +157,11 @@ def open_dsec(opening: Opening) -> Hdf5Source:
 
     def bind(file: Any) -> Reader:
         data = [file[f"events/{name}"] for name in "txyp"]
+        chunked = Chunked(data, [_filters(column) for column in data])
         steps = file["ms_to_idx"] if index else None
 
         def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
-            t, x, y, p = (column[lo:hi] for column in data)
+            t, x, y, p = chunked.rows(lo, hi)
             return _shifted(t, offset), x, y, p
 
         def narrow(start: int) -> tuple[int, int]:

@@ -1,0 +1,121 @@
+"""Blosc's chunks read as stored and unpacked here, the columns side by side: HDF5 unpacks one after the other.
+
+The unpacker is that of hdf5plugin, called directly; it needs neither Python's lock nor HDF5's. What it cannot take (no
+Blosc, other filters, a chunk that is not there) is read through h5py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import multiprocessing
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventflow.io.cameras._source import Array
+
+#: The filter's number in HDF5.
+BLOSC = 32001
+
+
+@functools.cache
+def _library() -> Any:
+    """hdf5plugin's Blosc, if it is there and can be called; None if not."""
+    try:
+        import hdf5plugin
+
+        folder = Path(hdf5plugin.PLUGIN_PATH)
+        blosc = ctypes.CDLL(str(next(path for path in folder.iterdir() if "h5blosc." in path.name)))
+        blosc.blosc_cbuffer_validate.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t)]
+        blosc.blosc_decompress_ctx.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    except (ImportError, AttributeError, OSError, StopIteration):
+        return None
+    return blosc
+
+
+@functools.cache
+def _pool(process: int) -> Executor | None:
+    """Threads of this process; none where there is one core, or where other processes are at work beside this one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    alone = multiprocessing.parent_process() is None
+    return ThreadPoolExecutor(min(cores, 4), "eventflow blosc") if cores > 1 and alone else None
+
+
+class Chunked:
+    """``rows(lo, hi)`` of several open datasets of one length, each with chunks of its own, in one dimension."""
+
+    def __init__(self, sets: list[Any], filters: list[list[int]]) -> None:
+        self._columns = [
+            _Column(data) if found == [BLOSC] and data.ndim == 1 and _library() is not None else data
+            for data, found in zip(sets, filters, strict=True)
+        ]
+
+    def rows(self, lo: int, hi: int) -> list[Array]:
+        """The rows of each column."""
+        pool = _pool(os.getpid())
+        tasks = []
+        for column in self._columns:
+            if not isinstance(column, _Column):
+                tasks.append(None)
+                continue
+            packed = column.packed(lo, hi)
+            tasks.append(pool.submit(column.unpack, packed) if pool is not None and packed else column.unpack(packed))
+        for task in tasks:
+            if task is not None and hasattr(task, "result"):
+                task.result()
+        return [column.rows(lo, hi) if isinstance(column, _Column) else column[lo:hi] for column in self._columns]
+
+
+class _Column:
+    """A dataset whose chunks are Blosc's; remembers those that the last rows were in."""
+
+    def __init__(self, data: Any) -> None:
+        self._data, self._size, self._length = data, data.chunks[0], len(data)
+        self._held: dict[int, Array] = {}
+        self._spare: list[Array] = []  # memory that is used again: new memory costs as much as unpacking
+
+    def packed(self, lo: int, hi: int) -> list[tuple[int, bytes]]:
+        """(number, bytes) of the chunks of these rows that are not held; no others are held on."""
+        wanted = range(lo // self._size, (max(hi, lo + 1) - 1) // self._size + 1)
+        for number in [number for number in self._held if number not in wanted]:
+            self._spare.append(self._held.pop(number))
+        return [(number, self._stored(number)) for number in wanted if number not in self._held]
+
+    def _stored(self, number: int) -> bytes:
+        """A chunk as it is in the file; b"": it is not there, or was stored otherwise."""
+        try:
+            mask, raw = self._data.id.read_direct_chunk((number * self._size,))
+        except (OSError, RuntimeError, ValueError):
+            return b""
+        return b"" if mask else bytes(raw)
+
+    def unpack(self, chunks: list[tuple[int, bytes]]) -> None:
+        """Hold these chunks, unpacked; those that cannot be are left to HDF5, which says why."""
+        for number, raw in chunks:
+            room = self._spare.pop() if self._spare else np.empty(self._size, self._data.dtype)
+            if _unpacked(raw, room):
+                self._held[number] = room
+            else:
+                self._spare.append(room)
+
+    def rows(self, lo: int, hi: int) -> Array:
+        """These rows, after ``unpack``."""
+        hi, size = min(hi, self._length), self._size
+        out = np.empty(hi - lo, self._data.dtype)
+        for number in range(lo // size, (max(hi, lo + 1) - 1) // size + 1):
+            begin, end = max(lo, number * size), min(hi, (number + 1) * size)
+            held, base = self._held.get(number), number * size
+            out[begin - lo : end - lo] = self._data[begin:end] if held is None else held[begin - base : end - base]
+        return out
+
+
+def _unpacked(raw: bytes, room: Array) -> bool:
+    """Whether ``raw`` is a sound buffer of Blosc's that fills ``room``, as it does then."""
+    blosc, told = _library(), ctypes.c_size_t()
+    if blosc.blosc_cbuffer_validate(raw, len(raw), ctypes.byref(told)) < 0 or told.value != room.nbytes:
+        return False
+    return blosc.blosc_decompress_ctx(raw, room.ctypes.data, room.nbytes, 1) == room.nbytes
