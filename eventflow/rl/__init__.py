@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from eventflow.ops.streamx import Rule as Rule
 from eventflow.rl._agent import Agent as Agent
-from eventflow.rl._agent import Callback as Callback
-from eventflow.rl._agent import Episode as Episode
-from eventflow.rl._agent import Transition as Transition
 from eventflow.rl._callbacks import Checkpoint as Checkpoint
 from eventflow.rl._callbacks import Evaluation as Evaluation
 from eventflow.rl._control import StreamAC as StreamAC
@@ -22,6 +19,9 @@ from eventflow.rl._irregular import semi_markov_value as semi_markov_value
 from eventflow.rl._obgd import ObGD as ObGD
 from eventflow.rl._obgd import layer_sparsities as layer_sparsities
 from eventflow.rl._obgd import sparse_init as sparse_init
+from eventflow.rl._parts import Callback as Callback
+from eventflow.rl._parts import Episode as Episode
+from eventflow.rl._parts import Transition as Transition
 from eventflow.rl._recurrent import RecurrentTD as RecurrentTD
 from eventflow.rl._recurrent import with_bias as with_bias
 from eventflow.rl._settings import Settings as Settings

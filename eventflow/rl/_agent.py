@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,48 +16,11 @@ from eventflow.errors import InputError, did_you_mean
 from eventflow.ops.streamx import Array, Learner, Network, Rule, new_learner, steps
 from eventflow.ops.streamx._layout import RETURN
 from eventflow.rl._environment import Reader, episode_seed, input_shape, make_env
+from eventflow.rl._parts import Callback, Episode, Transition, check_steps, check_transition
 from eventflow.rl._progress import Bar
-from eventflow.rl._settings import Settings, start
+from eventflow.rl._settings import Settings, as_hidden, as_seed, as_settings, start
 
 _COMPAT = (None, "official")
-
-
-class Transition(NamedTuple):
-    """One interaction. ``terminated``: nothing comes after; ``truncated``: what comes after is not seen."""
-
-    obs: Any
-    action: Any
-    reward: float
-    next_obs: Any
-    terminated: bool = False
-    truncated: bool = False
-
-
-class Episode(NamedTuple):
-    """A finished episode: its number, the steps of the agent by then, its length and its undiscounted return."""
-
-    number: int
-    step: int
-    length: int
-    total: float
-
-
-class Callback:
-    """Something to do every so many steps of :meth:`Agent.learn`; override ``__call__``.
-
-    Args:
-        every: steps between two calls.
-        whole: wait for the end of the episode.
-    """
-
-    def __init__(self, every: int, *, whole: bool = False) -> None:
-        if every < 1:
-            raise InputError(f"{type(self).__name__}(every={every}): expected at least 1")
-        self.every, self.whole = every, whole
-
-    def __call__(self, agent: Agent) -> bool | None:
-        """Return False to stop learning."""
-        raise NotImplementedError
 
 
 class Agent:
@@ -79,8 +42,8 @@ class Agent:
     ) -> None:  # fmt: skip
         if compat not in _COMPAT:
             raise InputError(f"compat={compat!r}: {did_you_mean(str(compat), ['official'])}")
-        self.settings = settings or Settings()
-        self.rule, self.seed, self.compat, self.hidden = rule, int(seed), compat, hidden
+        self.settings = as_settings(settings)
+        self.rule, self.seed, self.compat, self.hidden = rule, as_seed(seed), compat, as_hidden(hidden)
         self.env, self.env_name = make_env(env)
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         name = self.env_name or type(self.env).__name__
@@ -137,7 +100,7 @@ class Agent:
         Raises:
             InputError: an observation or a reward is not finite; nothing was learned from it.
         """
-        end, last = self.num_steps + int(total_steps), {id(c): self.num_steps for c in callbacks}
+        end, last = self.num_steps + check_steps(total_steps, callbacks), {id(c): self.num_steps for c in callbacks}
         bar = Bar(total_steps, self.num_steps) if progress else None
         try:
             while self.num_steps < end:
@@ -171,7 +134,9 @@ class Agent:
             self._draw()
             fault = learn(float(reward), bool(terminated), bool(truncated), self._clock(1))
             if fault != -1:
-                raise self._fault(fault, reward)
+                error = self._fault(fault, reward)
+                self._cut()  # what was before has no known sequel: the next call starts a new episode
+                raise error
             self.num_steps += 1
             self._length += 1
             self._total += reward
@@ -189,6 +154,13 @@ class Agent:
             raise self._fault(fault, 0.0)
         self._over, self._length, self._total = False, 0, 0.0
 
+    def _cut(self) -> None:
+        """Forget the episode under way."""
+        self.learner.params[1] = 0
+        self.learner.memory[RETURN] = 0
+        self._episode += 1
+        self._over = True
+
     def _end(self) -> None:
         self.episodes.append(Episode(self._episode, self.num_steps, self._length, float(self._total)))
         self._episode += 1
@@ -202,7 +174,10 @@ class Agent:
         Raises:
             InputError: a number that is not finite, or an ``obs`` that does not follow.
         """
+        check_transition(transition)
+        self._reader.flat(transition.next_obs)  # its shape
         if self._over:
+            self._reader.flat(transition.obs)
             self._open(transition.obs)
         elif not np.array_equal(self._reader.flat(transition.obs), self.learner.observation):
             raise InputError(
@@ -250,6 +225,8 @@ class Agent:
         """Returns of whole episodes in an environment of its own; nothing is learned, the normalisers stand still."""
         if env is None and self.env_name is None:
             raise InputError("evaluate: this agent was given an environment object. Write: agent.evaluate(env=other)")
+        if episodes < 1:
+            raise InputError(f"evaluate({episodes}): expected at least one episode")
         judge, made = make_env(env or self.env_name)
         found = []
         for i in range(episodes):
@@ -325,9 +302,7 @@ class Agent:
         self._rng.bit_generator.state = meta["rng"]
         self.num_steps, self._episode = meta["num_steps"], meta["episode"]
         if not meta["over"]:
-            self.learner.params[1] = 0
-            self.learner.memory[RETURN] = 0
-            self._episode += 1
+            self._cut()
         self._over = True
 
     def _arrays(self) -> dict[str, Array]:
@@ -395,5 +370,5 @@ class Agent:
         what = f"reward is {reward}" if fault == -2 else f"observation[{fault}] is {self.learner.observation[fault]}"
         return InputError(
             f"{name}, episode {self._episode}, step {self._length}: {what}; expected finite numbers. Nothing was "
-            "learned from it: end the episode with truncated=True before, or repair the environment"
+            "learned from it, and the episode ends here for the agent: repair the environment"
         )

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eventflow.rl._agent import Agent, Callback
+from eventflow.rl._agent import Agent
+from eventflow.rl._parts import Callback
 
 
 class Evaluation(Callback):

@@ -154,6 +154,6 @@ class StreamAC(Agent):
 
 def _index(action: Any, first: int, count: int) -> int:
     index = int(action) - first
-    if not 0 <= index < count:
+    if index + first != action or not 0 <= index < count:
         raise InputError(f"partial_fit: action {action}; expected {first} to {first + count - 1}")
     return index

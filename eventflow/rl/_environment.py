@@ -18,6 +18,8 @@ def make_env(env: Any) -> tuple[Any, str | None]:
         InputError: no environment of that name; the message has the nearest.
     """
     if not isinstance(env, str):
+        if not all(hasattr(env, part) for part in ("observation_space", "action_space", "reset", "step")):
+            raise InputError(f"environment {env!r}: expected a gymnasium environment or its name. Write: 'CartPole-v1'")
         return env, None
     gym: Any = require("gymnasium", "rl")
     if env.startswith("MinAtar/") and env not in gym.registry:
@@ -70,7 +72,10 @@ class Reader:
         Raises:
             InputError: its shape is not the space's.
         """
-        out = np.asarray(obs if self._flatten is None else self._flatten(self.space, obs), np.float64)
+        try:
+            out = np.asarray(obs if self._flatten is None else self._flatten(self.space, obs), np.float64)
+        except (ValueError, TypeError, IndexError, KeyError):
+            raise InputError(f"observation {obs!r:.80}; expected one of {self.space}") from None
         if out.shape != self.view.shape:
             raise InputError(f"observation of shape {out.shape}; expected {self.view.shape}. One at a time: obs[0]")
         return out.reshape(-1)

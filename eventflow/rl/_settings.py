@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
@@ -44,6 +46,14 @@ class Settings:
     backend: str = "numba"
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            kinds = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}.get(
+                str(f.type), (bool, type(None))
+            )
+            if type(getattr(self, f.name)) not in kinds:
+                raise InputError(f"Settings({f.name}={getattr(self, f.name)!r}): expected {f.type}")
+        if self.dtype not in ("float32", "float64"):
+            raise InputError(f"Settings(dtype={self.dtype!r}): {did_you_mean(self.dtype, ['float32', 'float64'])}")
         if not (0 <= self.epsilon_end <= self.epsilon_start <= 1 and self.exploration_steps >= 1):
             raise InputError(
                 f"Settings(epsilon_start={self.epsilon_start}, epsilon_end={self.epsilon_end}, exploration_steps="
@@ -53,6 +63,41 @@ class Settings:
     def options(self, official: bool) -> Options:
         """For the ops."""
         return Options(self.discount, self.lambda_, self.entropy, official, self.normalise, self.scale)
+
+
+def as_settings(given: Any) -> Settings:
+    """The settings, or the default ones.
+
+    Raises:
+        InputError: something else was given.
+    """
+    if given is not None and not isinstance(given, Settings):
+        raise InputError(f"settings={given!r}: expected Settings. Write: settings=Settings(discount=0.99)")
+    return given or Settings()
+
+
+def as_seed(given: Any) -> int:
+    """A seed.
+
+    Raises:
+        InputError: it is no whole number from 0 on.
+    """
+    if not hasattr(given, "__index__") or int(given) < 0:
+        raise InputError(f"seed={given!r}: expected a whole number, 0 or more")
+    return int(given)
+
+
+def as_hidden(given: Any) -> tuple[int, ...] | None:
+    """Sizes of hidden layers; None is left to the agent.
+
+    Raises:
+        InputError: no sizes.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, Sequence) or not given or not all(hasattr(h, "__index__") for h in given):
+        raise InputError(f"hidden={given!r}: expected sizes of at least one hidden layer. Write: hidden=(128, 128)")
+    return tuple(int(h) for h in given)
 
 
 #: rule -> (value network of TD and actor-critic, Q network, policy), as published.

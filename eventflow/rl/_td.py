@@ -20,7 +20,7 @@ from eventflow.ops.streamx import TD, Array, Network, Rule, new_learner, steps
 from eventflow.ops.streamx._layout import REWARD_P, REWARDS
 from eventflow.ops.streamx._layout import VALUE as VALUE_SLOT
 from eventflow.rl._features import CellFeatures
-from eventflow.rl._settings import VALUE, Settings, paper_rule, start
+from eventflow.rl._settings import VALUE, Settings, as_hidden, as_seed, as_settings, paper_rule, start
 
 
 class Observed(NamedTuple):
@@ -70,13 +70,21 @@ class StreamTD:
     ) -> None:  # fmt: skip
         if compat not in (None, "official"):
             raise InputError(f"compat={compat!r}: {did_you_mean(str(compat), ['official'])}")
+        if features is not None and not isinstance(features, Cell):
+            raise InputError(f"StreamTD(features={features!r}): expected a cell. Write: features=GRU({inputs}, 32)")
         if features is not None and features.input_size != inputs:
             kind = type(features).__name__
             raise InputError(f"StreamTD({inputs}, features={kind}): the cell takes {features.input_size} inputs")
         self._features = None if features is None else CellFeatures(features)
         seen = inputs if self._features is None else self._features.size
-        self.inputs, self.rule, self.seed, self.hidden, self.compat = inputs, rule, seed, tuple(hidden), compat
-        self.settings = s = settings or Settings()
+        self.inputs, self.rule, self.seed, self.hidden, self.compat = (
+            inputs,
+            rule,
+            as_seed(seed),
+            as_hidden(hidden) or (),
+            compat,
+        )
+        self.settings = s = as_settings(settings)
         self.learner = new_learner(
             (Network(seen, self.hidden, 1),), (paper_rule(rule, VALUE),), options=s.options(bool(compat)),
             features=seen, dtype=np.dtype(s.dtype),

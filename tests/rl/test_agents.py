@@ -175,6 +175,50 @@ def test_td_resumes_in_the_middle(tmp_path: Path) -> None:
     assert one.value == two.value == pytest.approx(one.predict(stream[-1].next_obs), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: StreamQ(3), "expected a gymnasium environment or its name"),
+        (lambda: StreamQ("CartPole-v1", seed=-1), "seed=-1: expected a whole number"),
+        (lambda: StreamQ("CartPole-v1", hidden=32), r"hidden=32.*Write: hidden=\(128, 128\)"),
+        (lambda: StreamQ("CartPole-v1", settings={"discount": 0.9}), "Write: settings=Settings"),
+        (lambda: Settings(discount="high"), r"Settings\(discount='high'\): expected float"),
+        (lambda: Settings(dtype="flot32"), "did you mean 'float32'"),
+        (lambda: StreamQ("CartPole-v1").learn(-5), "expected a whole number of steps"),
+        (lambda: StreamQ("CartPole-v1").learn(5, callbacks=[print]), "expected a list of Callback"),
+        (lambda: StreamQ("CartPole-v1").evaluate(0), "at least one episode"),
+        (lambda: StreamQ("CartPole-v1").partial_fit((np.zeros(4), 0, 1.0, np.zeros(4))), "Write: partial_fit"),
+        (lambda: StreamQ("CartPole-v1").partial_fit(Transition(np.zeros(3), 0, 1.0, np.zeros(4))), "shape"),
+        (lambda: StreamQ("CartPole-v1").partial_fit(Transition("abc", 0, 1.0, np.zeros(4))), "expected one of Box"),
+        (lambda: StreamAC("CartPole-v1").partial_fit(Transition(np.zeros(4), 0.5, 1.0, np.zeros(4))), "expected 0 to"),
+        (lambda: StreamTD(3, features="GRU"), "expected a cell. Write: features=GRU"),
+    ],
+)
+def test_wrong_arguments_are_told(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_after_a_broken_observation_a_new_episode_starts() -> None:
+    """What came before it has no known sequel: the next call learns as a loop that was given no such step."""
+    import gymnasium
+
+    class Broken(gymnasium.Wrapper):
+        steps = 0
+
+        def step(self, action: Any) -> Any:
+            obs, *rest = self.env.step(action)
+            self.steps += 1
+            return (obs * np.nan if self.steps == 7 else obs, *rest)
+
+    agent = StreamQ(Broken(gymnasium.make("CartPole-v1")), seed=0)
+    with pytest.raises(InputError, match=r"step 6: observation\[0\] is nan"):
+        agent.learn(50)
+    assert agent.num_steps == 6 and agent._over and not agent.learner.params[1].any()
+    agent.learn(30)
+    assert agent.num_steps == 36 and np.isfinite(agent.learner.params).all()
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'CartPole-v1'"):
         StreamQ("CartPol-v1")
