@@ -8,7 +8,7 @@ double in width from a first one as short as the intensity demands; and then tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,15 +78,21 @@ def predict_next(process: PointProcess, state: Any, *, ask: Ask | None = None, m
 def _forecast(ask: Ask, state: Any, *, wide: bool) -> tuple[Any, ...]:
     """The columns of a prediction; each grid is for the rows that those before it did not resolve."""
     now = ask(state, torch.zeros_like(state.elapsed)).sum(-1).double()
-    said, left = (), torch.arange(len(now), device=now.device)
+    said: tuple[Any, ...] = ()
+    left = torch.arange(len(now), device=now.device)
     for grid in (WIDE, FINE, DENSE)[0 if wide else 1 :]:
         some = map_state(lambda leaf, i=left: leaf.index_select(0, i), state) if said else state
-        panels = _asked(ask, some, grid, 1 / now[left].clamp_min(1.0) if grid is WIDE else _short(now[left]))
-        rough = ~(unresolved(*panels, now[left].cpu().numpy()) < RESOLVED)
-        better = next_event(*panels)
-        for column, values in zip(said or better, better, strict=True):
-            column[left.cpu().numpy()] = values
-        said, left = said or better, left[torch.from_numpy(rough).to(left.device)]
+        first, rough = 1 / now[left].clamp_min(1.0) if grid is WIDE else _short(now[left]), []
+        for rows, lam, width in _asked(ask, some, grid, first):
+            at = left[rows]
+            here = at.cpu().numpy()
+            better = next_event(lam, width)
+            said = said or tuple(np.empty((len(now), *column.shape[1:])) for column in better)
+            for column, values in zip(said, better, strict=True):
+                column[here] = values
+            still = ~(unresolved(lam, width, now[at].cpu().numpy()) < RESOLVED)
+            rough.append(at[torch.from_numpy(still).to(at.device)])
+        left = torch.cat(rough)
         if not len(left):
             break
     return said
@@ -96,29 +102,24 @@ def _short(now: Tensor) -> Tensor:
     return (0.25 / now.clamp_min(1e-300)).clamp_max(2.0**-4)
 
 
-def _asked(ask: Ask, state: Any, grid: Grid, first: Tensor) -> tuple[Any, Any]:
-    """(N, P, n, J) intensities and (N, P) widths of as many panels as it takes until no row survives."""
+def _asked(ask: Ask, state: Any, grid: Grid, first: Tensor) -> Iterator[tuple[Tensor, Any, Any]]:
+    """(rows (M,), intensities (M, P, n, J), widths (M, P)) of rows that need the same number of panels, until nothing
+    of them survives; every row comes once."""
     nodes, weights = (torch.from_numpy(x.copy()).to(first) for x in gauss_legendre(ORDER))
-    alive = torch.ones_like(first, dtype=torch.bool)
-    hazard = torch.zeros_like(first)
-    lam, width = [], []
-    for count in grid.counts:
-        start, wide = grid.panels(first, sum(block.shape[1] for block in width), count)
-        block = _on_panels(ask, state, start[..., None] + wide[..., None] * nodes, alive)
-        lam.append(block)
-        width.append(wide)
+    rows, hazard = torch.arange(len(first), device=first.device), torch.zeros_like(first)
+    lam, width = first.new_empty(len(first), 0, ORDER, 0), first.new_empty(len(first), 0)
+    for i, count in enumerate(grid.counts):
+        start, wide = grid.panels(first, width.shape[1], count)
+        u = (start[..., None] + wide[..., None] * nodes).flatten(1).to(state.elapsed)
+        block = ask(queried(state, 1), u).unflatten(1, (count, ORDER))
         hazard = hazard + ((block.sum(-1).double() @ weights) * wide).sum(1)
-        alive = hazard < ALIVE
-        if not alive.any():
-            break
-    return torch.cat(lam, 1).cpu().numpy(), torch.cat(width, 1).cpu().numpy()
-
-
-def _on_panels(ask: Ask, state: Any, u: Tensor, alive: Tensor) -> Tensor:
-    """(N, P, n, J) intensities; rows that are no longer alive are not evaluated (their panels are not used)."""
-    rows = alive.nonzero()[:, 0]
-    some = len(rows) < len(alive)
-    chosen = map_state(lambda leaf: leaf.index_select(0, rows), state) if some else state
-    flat = u[rows].flatten(1).to(state.elapsed) if some else u.flatten(1).to(state.elapsed)
-    lam = ask(queried(chosen, 1), flat).unflatten(1, u.shape[1:])
-    return lam if not some else lam.new_zeros(len(alive), *lam.shape[1:]).index_copy(0, rows, lam)
+        lam, width = torch.cat([lam, block], 1) if i else block, torch.cat([width, wide], 1)
+        alive = (hazard < ALIVE) & (i + 1 < len(grid.counts))
+        if len(rows) and alive.all():
+            continue
+        over, left = (x.nonzero()[:, 0] for x in (~alive, alive))
+        yield rows[over], lam.index_select(0, over).cpu().numpy(), width[over].cpu().numpy()
+        if not len(left):
+            return
+        rows, hazard, first, width = rows[left], hazard[left], first[left], width[left]
+        lam, state = lam.index_select(0, left), map_state(lambda x, i=left: x.index_select(0, i), state)
