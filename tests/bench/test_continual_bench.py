@@ -21,14 +21,14 @@ pytest.importorskip("matplotlib", reason="pages need the extra 'viz'")
 
 WORDS: dict[str, Any] = {
     "data": ["datasets/hawkes_drift"], "model": ["poisson"], "learner": ["fine-tune", "replay:capacity=3"],
-    "sequences": 3, "epochs": 1, "blocks": 1, "lr": 0.1,
+    "sequences": 2, "epochs": 1, "blocks": 1, "lr": 0.1,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bench") / "drift"
-    _continual.run(**WORDS, seeds=(0, 1), orders=2, reorder=["fine-tune"], out=out)
+    _continual.run(**WORDS, seeds=(0, 1), orders=1, reorder=["fine-tune"], out=out)
     return out
 
 
@@ -38,7 +38,7 @@ def cells(out: Path) -> list[dict[str, Any]]:
 
 def test_three_files_tell_the_numbers_of_the_cells(made: Path) -> None:
     done = cells(made)
-    assert len(done) == 2 * 2 + 2 and {cell["state"] for cell in done} == {"done"}
+    assert len(done) == 2 * 2 + 1 and {cell["state"] for cell in done} == {"done"}
     own = [cell for cell in done if cell["asked"]["learner"] == "fine-tune" and not cell["asked"]["order"]]
     averages = [cell["summary"]["nll_per_event"]["average"] for cell in own]
     told = json.loads((made / "continual.json").read_text())["streams"]["hawkes_drift"]
@@ -62,7 +62,9 @@ def test_a_cell_holds_the_matrix_and_what_it_cost(made: Path) -> None:
     assert set(cell["matrices"]) == {"nll_per_event", "gap_rmse", "mark_accuracy"}
     assert cell["num_parameters"] == 3 and cell["train_cpu_s"] > 0 and cell["score_cpu_us"] > 0
     assert len(cell["state_bytes"]) == 11 and len(cell["prequential"]) == 10
-    assert max(cell["state_bytes"][1:]) == min(cell["state_bytes"][1:])  # fine-tuning keeps nothing
+    assert max(cell["state_bytes"]) < 1.01 * min(cell["state_bytes"][1:])  # fine-tuning keeps nothing but its counters
+    buffered = next(c for c in cells(made) if "replay" in c["asked"]["learner"])["state_bytes"]
+    assert buffered[1] > 1.1 * buffered[0]
 
 
 def test_other_orders_are_the_same_for_all_and_judged_by_nll_alone(made: Path) -> None:
@@ -71,7 +73,7 @@ def test_other_orders_are_the_same_for_all_and_judged_by_nll_alone(made: Path) -
     assert set(one["matrices"]) == {"nll_per_event"} and "prequential" not in one
     (stream,) = _board.board(made)
     table = stream.table(_board.ORDERS)
-    assert [row.name for row in table.rows] == ["poisson, fine-tune"] and table.rows[0].note == "2 orders"
+    assert [row.name for row in table.rows] == ["poisson, fine-tune"] and table.rows[0].note == "1 order"
 
 
 def test_what_is_done_is_not_run_again_and_nothing_else_is_mixed_in(made: Path) -> None:
@@ -93,8 +95,8 @@ def test_what_is_done_is_not_run_again_and_nothing_else_is_mixed_in(made: Path) 
         ({"model": ["stream_q"]}, "no point process"),
         ({"data": ["hawkes"]}, "Give --tasks 10"),
         ({"data": ["hawkes_drfit"]}, "did you mean 'hawkes_drift'"),
-        ({"tasks": 1}, "at least 2"),
-        ({"tasks": 4000}, "no scored (training|test) event. Give fewer --tasks"),
+        ({"tasks": 1}, "nothing can be forgotten.* Give --tasks 10"),
+        ({"tasks": 400}, "no scored (training|test) event. Give fewer --tasks"),
         ({"orders": -1}, "at least 0"),
         ({"reorder": ["replay"], "orders": 3}, "not among --learner"),
         ({"reorder": ["fine-tune"]}, "Give --orders 10"),
@@ -116,13 +118,13 @@ def test_sessions_that_count_from_their_own_beginning_cannot_be_cut_by_time(tmp_
 
 
 def test_models_are_made_as_large_as_one_of_them() -> None:
-    shared = {"tasks": None, "sequences": 4, "blocks": 1, "steps": {"epochs": 1}}
+    shared = {"tasks": None, "sequences": 2, "blocks": 1, "steps": {"epochs": 1}}
     jobs = _jobs.jobs_of(
-        ["hawkes_drift"], ["rmtpp", "nhp"], ["fine-tune"], config=(), shared=shared, as_large_as="rmtpp"
+        ["hawkes_drift"], ["nhp", "rmtpp"], ["fine-tune"], config=(), shared=shared, as_large_as="rmtpp"
     )
     stream = _cell.stream_of(jobs[0])
-    large, plain = (_jobs._count(job["network"], stream) for job in jobs)
-    assert abs(large - plain) < 0.03 * large
+    plain, large = (_jobs._count(job["network"], stream) for job in jobs)
+    assert abs(large - plain) < 0.1 * large
 
 
 def test_a_failed_cell_is_told_and_the_others_go_on(
@@ -158,7 +160,7 @@ def test_results_become_a_file_a_picture_and_tables_of_the_page(
     monkeypatch.setattr(_publish, "read_json", lambda path: {**real(path), "commit": "abc"})
     _publish.publish(made, jobs)
     told = yaml.safe_load((page.parent / "hawkes_drift/results/continual.yaml").read_text())
-    assert told["commit"] == "abc" and told["seeds"] == [0, 1] and told["orders"] == 2
+    assert told["commit"] == "abc" and told["seeds"] == [0, 1] and told["orders"] == 1
     row = told["ours"]["poisson, fine-tune"]["average"]
     assert math.isfinite(row["std"]) and f"{row['mean']:.4f} ± {row['std']:.4f}" in page.read_text()
     assert (page.parent / "hawkes_drift/results/continual.png").stat().st_size > 5000
