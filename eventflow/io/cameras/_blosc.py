@@ -46,44 +46,52 @@ def _pool(process: int) -> Executor | None:
 
 
 class Chunked:
-    """``rows(lo, hi)`` of several open datasets of one length, each with chunks of its own, in one dimension."""
+    """``rows(lo, hi)`` of several open datasets of one length, each with chunks of its own, in one dimension.
 
-    def __init__(self, sets: list[Any], filters: list[list[int]]) -> None:
-        self._columns = [
-            _Column(data) if found == [BLOSC] and data.ndim == 1 and _library() is not None else data
-            for data, found in zip(sets, filters, strict=True)
-        ]
+    Args:
+        sets: the datasets.
+        filters: the numbers of the filters of each.
+        added: what is added to the first one, in int64; only if that holds integers.
+    """
+
+    def __init__(self, sets: list[Any], filters: list[list[int]], *, added: int) -> None:
+        self._columns = [_Column(data, found == [BLOSC]) for data, found in zip(sets, filters, strict=True)]
+        if sets[0].dtype.kind in "iu":
+            self._columns[0].added = added
 
     def rows(self, lo: int, hi: int) -> list[Array]:
         """The rows of each column."""
         pool = _pool(os.getpid())
-        tasks = []
-        for column in self._columns:
-            if not isinstance(column, _Column):
-                tasks.append(None)
-                continue
-            packed = column.packed(lo, hi)
-            tasks.append(pool.submit(column.unpack, packed) if pool is not None and packed else column.unpack(packed))
-        for task in tasks:
-            if task is not None and hasattr(task, "result"):
-                task.result()
-        return [column.rows(lo, hi) if isinstance(column, _Column) else column[lo:hi] for column in self._columns]
+        jobs = [(column, column.room(lo, hi), column.packed(lo, hi)) for column in self._columns]
+        if pool is None:
+            return [column.rows(lo, out, chunks) for column, out, chunks in jobs]
+        return list(pool.map(lambda job: job[0].rows(lo, job[1], job[2]), jobs))
 
 
 class _Column:
-    """A dataset whose chunks are Blosc's; remembers those that the last rows were in."""
+    """A dataset; of its chunks, if they are Blosc's, those that the last rows were in are remembered."""
 
-    def __init__(self, data: Any) -> None:
-        self._data, self._size, self._length = data, data.chunks[0], len(data)
+    def __init__(self, data: Any, packed: bool) -> None:
+        self.added: int | None = None
+        self._data, self._length, self._dtype = data, len(data), data.dtype
+        direct = packed and data.ndim == 1 and _library() is not None
+        self._size = data.chunks[0] if direct else 0
         self._held: dict[int, Array] = {}
         self._spare: list[Array] = []  # memory that is used again: new memory costs as much as unpacking
 
+    def room(self, lo: int, hi: int) -> Array:
+        """Memory for these rows."""
+        return np.empty(max(min(hi, self._length) - lo, 0), self._dtype if self.added is None else np.int64)
+
     def packed(self, lo: int, hi: int) -> list[tuple[int, bytes]]:
         """(number, bytes) of the chunks of these rows that are not held; no others are held on."""
-        wanted = range(lo // self._size, (max(hi, lo + 1) - 1) // self._size + 1)
+        wanted = self._numbers(lo, min(hi, self._length))
         for number in [number for number in self._held if number not in wanted]:
             self._spare.append(self._held.pop(number))
         return [(number, self._stored(number)) for number in wanted if number not in self._held]
+
+    def _numbers(self, lo: int, hi: int) -> range:
+        return range(lo // self._size, -(-hi // self._size)) if self._size else range(0)
 
     def _stored(self, number: int) -> bytes:
         """A chunk as it is in the file; b"": it is not there, or was stored otherwise."""
@@ -93,23 +101,23 @@ class _Column:
             return b""
         return b"" if mask else bytes(raw)
 
-    def unpack(self, chunks: list[tuple[int, bytes]]) -> None:
-        """Hold these chunks, unpacked; those that cannot be are left to HDF5, which says why."""
+    def rows(self, lo: int, out: Array, chunks: list[tuple[int, bytes]]) -> Array:
+        """``out`` filled with the rows from ``lo`` on; chunks that cannot be unpacked are left to HDF5."""
         for number, raw in chunks:
-            room = self._spare.pop() if self._spare else np.empty(self._size, self._data.dtype)
+            room = self._spare.pop() if self._spare else np.empty(self._size, self._dtype)
             if _unpacked(raw, room):
                 self._held[number] = room
             else:
                 self._spare.append(room)
-
-    def rows(self, lo: int, hi: int) -> Array:
-        """These rows, after ``unpack``."""
-        hi, size = min(hi, self._length), self._size
-        out = np.empty(hi - lo, self._data.dtype)
-        for number in range(lo // size, (max(hi, lo + 1) - 1) // size + 1):
-            begin, end = max(lo, number * size), min(hi, (number + 1) * size)
-            held, base = self._held.get(number), number * size
-            out[begin - lo : end - lo] = self._data[begin:end] if held is None else held[begin - base : end - base]
+        hi = lo + len(out)
+        for number in self._numbers(lo, hi) if self._size else range(1):
+            begin, end = (max(lo, number * self._size), min(hi, (number + 1) * self._size)) if self._size else (lo, hi)
+            held, base = self._held.get(number), number * self._size
+            part = self._data[begin:end] if held is None else held[begin - base : end - base]
+            if self.added is None:
+                out[begin - lo : end - lo] = part
+            else:
+                np.add(part, self.added, out=out[begin - lo : end - lo], dtype=np.int64)
         return out
 
 

@@ -157,12 +157,12 @@ def open_dsec(opening: Opening) -> Hdf5Source:
 
     def bind(file: Any) -> Reader:
         data = [file[f"events/{name}"] for name in "txyp"]
-        chunked = Chunked(data, [_filters(column) for column in data])
+        chunked = Chunked(data, [_filters(column) for column in data], added=offset)
         steps = file["ms_to_idx"] if index else None
 
         def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
             t, x, y, p = chunked.rows(lo, hi)
-            return _shifted(t, offset), x, y, p
+            return (_shifted(t, offset) if t.dtype.kind == "f" else t), x, y, p
 
         def narrow(start: int) -> tuple[int, int]:
             assert steps is not None
