@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from eventflow.bench.continual._cell import facts_file
 from eventflow.bench.leaderboard._board import Column, Row, Spread, best, spread
 from eventflow.bench.leaderboard._store import read_json
-from eventflow.tpp.continual import HIGHER_IS_BETTER, LEARNERS
+from eventflow.tpp.continual import LEARNERS
 
 #: Learners that keep every event: an upper bound, not a rival.
 BOUNDS = ("retrain",)
@@ -159,11 +159,6 @@ def regret(stream: StreamBoard, entry: Entry) -> Array:
         matrices = [each.matrix("nll_per_event") for each in stream.entries if each.seeds]
         reference = np.min(matrices, axis=(0, 1))
     return entry.matrix("nll_per_event") - reference
-
-
-def better(metric: str) -> str:
-    """Which way a metric points, in words."""
-    return "more is better" if HIGHER_IS_BETTER[metric] else "less is better"
 
 
 def _entry(path: Path) -> Entry | None:
