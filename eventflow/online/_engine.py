@@ -295,7 +295,7 @@ class Engine:
 def _piece(ready: Released, low: int, high: int) -> Released:
     """Rows low, ..., high - 1."""
     unscored = [row - low for row in ready.unscored if low <= row < high]
-    return Released(*(column[low:high] for column in ready[:4]), unscored)
+    return Released._make([*(column[low:high] for column in ready[:4]), unscored])
 
 
 def waves(slots: list[int]) -> tuple[Any, list[tuple[int, int]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -123,7 +123,7 @@ class PromptAttNHP(AttNHP):
 
     # -- one event at a time --------------------------------------------------------------------------------------
 
-    def init(self, batch: int) -> PromptAttNHPState:
+    def init(self, batch: int) -> Any:
         return self.init_at(torch.zeros(batch, dtype=torch.float64, device=self.weight.device))
 
     def init_at(self, start: Tensor) -> PromptAttNHPState:
@@ -139,7 +139,7 @@ class PromptAttNHP(AttNHP):
         )  # fmt: skip
         return self._update(state, torch.full((batch,), self.num_marks, device=queue.device))
 
-    def _update(self, state: PromptAttNHPState, mark: Tensor) -> PromptAttNHPState:
+    def _update(self, state: Any, mark: Tensor) -> Any:
         clock = state.clock + state.elapsed
         time = state.start + clock
         total = self.discount * state.total + self.embedding(mark).detach().double()
@@ -157,7 +157,7 @@ class PromptAttNHP(AttNHP):
         still = torch.zeros_like(state.elapsed)
         return PromptAttNHPState(keys, values, there, *tokens, match, total, weight, state.start, clock, still)
 
-    def _intensity(self, state: PromptAttNHPState, u: Tensor) -> Tensor:
+    def _intensity(self, state: Any, u: Tensor) -> Tensor:
         return super()._intensity(_joined(state), u)
 
     # -- whole sequences ------------------------------------------------------------------------------------------
@@ -190,8 +190,8 @@ class PromptAttNHP(AttNHP):
     def _queues(self, row: _Row, last: Tensor, slots: int) -> PromptAttNHPState:  # type: ignore[override]
         queue = super()._queues(row[:3], last, slots)
         line = torch.arange(len(last), device=last.device)[:, None]
-        prompts = (leaf[line, last] for leaf in row[3:])
-        return PromptAttNHPState(*queue[:3], *prompts, queue.clock, queue.elapsed)
+        prompts = [leaf[line, last] for leaf in row[3:]]
+        return PromptAttNHPState._make([*queue[:3], *prompts, queue.clock, queue.elapsed])
 
     def _ahead_in(self, batch: PaddedBatch, gap: Tensor, ahead: Tensor) -> Tensor:
         row = self._row_of(batch)
