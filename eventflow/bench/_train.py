@@ -45,10 +45,9 @@ def run(
         batches: after which an epoch ends, for all (EasyTPP takes minutes for one of s2p2); default: all there are.
         seed: of the initial weights and of the order.
     """
-    if epochs < 1:
-        raise InputError(f"bench train: epochs={epochs}; expected at least 1")
-    if batches is not None and batches < 1:
-        raise InputError(f"bench train: batches={batches}; expected at least 1")
+    for what, count in (("epochs", epochs), ("batches", batches)):
+        if count is not None and count < 1:
+            raise InputError(f"bench train: {what}={count}; expected at least 1")
     names = model or ["nhp"]
     for name in names:
         if name not in MODELS:
