@@ -11,6 +11,8 @@ from eventflow.ops.lif_step.naive import lif_step as naive_lif
 from eventflow.ops.lstm_gates import lstm_gates
 from eventflow.ops.lstm_gates.naive import interleaved
 from eventflow.ops.lstm_gates.naive import lstm_gates as naive_gates
+from eventflow.ops.winograd import winograd, winograd_kernel
+from eventflow.ops.winograd.naive import convolution
 
 every_size = pytest.mark.parametrize("channels", [1, 16, 19])
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -67,3 +69,31 @@ def test_phases_are_those_of_a_transposed_convolution() -> None:
                     phases[0, 1 + i, 1 + j, 2 * down + across, 0] = kernel[2 * i + 1 - down, 2 * j + 1 - across]
     want = convolution(x)[0, 0]
     torch.testing.assert_close(interleaved(phases)[0, :, :, 0], want.detach())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("size", [(9, 6), (4, 4), (33, 50)])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (2, 1)])
+@pytest.mark.parametrize("channels", [(16, 16), (35, 20)])
+def test_few_products_give_the_convolution(
+    channels: tuple[int, int], kernel: int, padding: int, size: tuple[int, int], bias: bool
+) -> None:
+    torch.manual_seed(2)
+    inputs, outputs = channels
+    x, weight = torch.randn(2, *size, inputs), torch.randn(outputs, inputs, kernel, kernel)
+    offset = torch.randn(outputs) if bias else None
+    kept = x.clone()
+    got = winograd(x, winograd_kernel(weight), offset, kernel=kernel, padding=padding)
+    want = convolution(
+        x.double(), weight.double(), None if offset is None else offset.double(), padding=padding
+    )  # fmt: skip
+    assert got.shape == want.shape and got.is_contiguous() and torch.equal(x, kept)
+    assert (got - want).abs().max() < 2e-5 * want.abs().max()
+
+
+def test_more_tiles_than_a_chunk() -> None:
+    torch.manual_seed(3)
+    x, weight = torch.randn(1, 61, 60, 16), torch.randn(16, 16, 3, 3)
+    got = winograd(x, winograd_kernel(weight), None, kernel=3, padding=1)
+    want = convolution(x.double(), weight.double(), None, padding=1)
+    assert (got - want).abs().max() < 2e-5 * want.abs().max()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from eventflow.errors import InputError
 from eventflow.nn import state_leaves
 from eventflow.vision import CompactFlowNet, EfficientSpikeFlowNet, EVFlowNet, FlowNetwork, LSTMFlowNet, live
+from eventflow.vision.models import _folded
 
 H, W = 16, 24
 NETWORKS = {
@@ -85,3 +86,16 @@ def test_precisions_that_are_not_there_are_told() -> None:
         live(trained("compact", torch.float32), precision="float16")
     with pytest.raises(InputError, match="weights of torch.float64; expected float32"):
         live(trained("compact", torch.float64), precision="bfloat16")
+
+
+def test_large_convolutions_take_fewer_products_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(5)
+    network = LSTMFlowNet(16, 2, residual_blocks=1).eval()
+    x = torch.poisson(torch.full((1, 3, 2, 64, 64), 0.5))
+    seen: list[int] = []
+    tiled = _folded.winograd
+    monkeypatch.setattr(_folded, "winograd", lambda *a, **k: seen.append(k["kernel"]) or tiled(*a, **k))
+    with torch.no_grad():
+        got, want = live(network).scan(x)[0], network.scan(x)[0]
+    assert {2, 3} == set(seen)
+    assert (got - want).abs().max() < 1e-4 * want.abs().max()

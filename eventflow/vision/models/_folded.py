@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eventflow.ops.winograd import winograd, winograd_kernel
+
+#: Size of a kernel -> 4x4 tiles from which on fewer products are worth two more passes over memory.
+LEAST_TILES = {3: 24, 2: 64}
+
 
 class Folded(nn.Module):
     """A convolution, the batch-norm (in eval) after it folded in.
@@ -27,6 +32,7 @@ class Folded(nn.Module):
         self.groups, self.relu = convolution.groups, relu
         self.stride, self.padding = list(convolution.stride), [int(p) for p in convolution.padding]
         self._packed: Tensor | None = None
+        self._tiles: Tensor | None = None  # made from the weights when an image is first large enough
         if weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
             self.pack(torch.float32)
 
@@ -41,8 +47,25 @@ class Folded(nn.Module):
         """(B, C', H', W') of (B, C, H, W), channels last."""
         return self._convolved(x, relu=self.relu)
 
+    def _few_products(self, x: Tensor) -> bool:
+        """Whether Winograd's way is the faster one: enough channels on both sides, and enough tiles of 4x4."""
+        outputs, inputs, *size = self.weight.shape
+        if self.precision != torch.float32 or self.stride != [1, 1] or size not in ([2, 2], [3, 3]):
+            return False
+        tiles = len(x) * x.shape[2] * x.shape[3] / 16
+        return self.groups == 1 and min(outputs, inputs) >= 64 and tiles >= LEAST_TILES[size[0]]
+
+    def _tiled(self, x: Tensor) -> Tensor:
+        if self._tiles is None:
+            self._tiles = winograd_kernel(self.weight)
+        size, rows = self.weight.shape[-1], x.permute(0, 2, 3, 1)
+        return winograd(rows, self._tiles, self.bias, kernel=size, padding=self.padding[0]).permute(0, 3, 1, 2)
+
     def _convolved(self, x: Tensor, *, relu: bool) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
+        if self._few_products(x):
+            y = self._tiled(x)
+            return y.relu_() if relu else y
         if self._packed is None:
             y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
             return y.relu_() if relu else y
@@ -55,7 +78,7 @@ class Folded(nn.Module):
 
     def add_to(self, y: Tensor, x: Tensor) -> Tensor:
         """y += what ``x`` gives (then relu), in place; returns y."""
-        if self._packed is None or self.precision != y.dtype:
+        if self._packed is None or self.precision != y.dtype or self._few_products(x):
             y.add_(self._convolved(x, relu=False))
             return y.relu_() if self.relu else y
         return torch.ops.mkldnn._convolution_pointwise_.binary(

@@ -1,8 +1,8 @@
 """Flow networks for running only: the same numbers to the last digits, without what training needs.
 
 Batch-norms become part of the convolutions before them, weights lie as the processor's convolutions want them, images
-lie channels last, transposed convolutions are computed as plain ones, and what follows a convolution (gates, neurons)
-is one pass over memory.
+lie channels last, transposed convolutions are computed as plain ones, large ones with Winograd's fewer products, and
+what follows a convolution (gates, neurons) is one pass over memory.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def live(network: N, *, precision: str = "float32") -> N:
     """A copy of a flow network, on the CPU, that runs faster and cannot be trained: the same contract, numbers within
     rounding.
 
-    Its states are its own: begin with its ``init``. It holds its weights twice, and does not see later changes of the
-    network's. Layers of classes that are not this room's stay as they are.
+    Its states are its own: begin with its ``init``. It holds its weights twice, those of large convolutions six times,
+    and does not see later changes of the network's. Layers of classes that are not this room's stay as they are.
 
     Args:
         network: any flow network.
