@@ -35,5 +35,7 @@ def require(module: str, extra: str) -> ModuleType:
 def did_you_mean(seen: str, known: Iterable[str]) -> str:
     """A hint for error messages: the nearest known name, or all of them."""
     names = [str(name) for name in known]
+    plain = {name.casefold(): name for name in reversed(names)}
     near = difflib.get_close_matches(str(seen), names, n=1, cutoff=0.5)
+    near = near or [plain[name] for name in difflib.get_close_matches(str(seen).casefold(), plain, n=1, cutoff=0.5)]
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names)) or 'none'}"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from eventflow.bench import _tpp
-from eventflow.bench.leaderboard import _plan
+from eventflow.bench.leaderboard import _plan, _store
 from eventflow.errors import InputError
 
 pytest.importorskip("matplotlib", reason="pages need the extra 'viz'")
@@ -169,11 +169,11 @@ def test_a_killed_worker_is_told_and_its_cell_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "b"
     run = out / "cells" / "hawkes" / "rmtpp" / "0"
     process = _killed_at(run, 3, words_of(out, "processes", 12))
-    told = process.communicate(timeout=300)[0]
+    told = process.communicate(timeout=500)[0]
     assert process.returncode == 1 and "1 of 2 cells failed" in told and "killed by signal 9" in told
     result = json.loads(run.with_suffix(".json").read_text())
     assert result["state"] == "failed" and result["died"]
-    subprocess.run(words_of(out, "processes", 12), capture_output=True, timeout=300, check=True)
+    subprocess.run(words_of(out, "processes", 12), capture_output=True, timeout=500, check=True)
     assert (run / "config.resumed-1.yaml").is_file() and _numbers(run) == list(range(12))
 
 
@@ -183,10 +183,10 @@ def test_a_killed_trial_is_told_and_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "b"
     words = [*words_of(out, "processes", 12), "--tune", "2", "--workers", "1"]
     process = _killed_at(out / "tune" / "hawkes" / "rmtpp", 2, words)
-    told = process.communicate(timeout=300)[0]
+    told = process.communicate(timeout=500)[0]
     assert process.returncode == 1 and "1 of 2 trials were cut off" in told and "killed by signal 9" in told
     assert not (out / "cells").exists()
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     trials = [json.loads(path.read_text())["state"] for path in sorted((out / "tune").rglob("[0-9].json"))]
     assert trials == ["done", "done"]
@@ -212,8 +212,8 @@ def test_a_search_in_parallel(executor: str, tmp_path: Path) -> None:
 
 def _killed_at(place: Path, epochs: int, words: list[str]) -> subprocess.Popen[str]:
     """A bench one of whose workers is killed when a run below ``place`` has had so many epochs."""
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    deadline = time.monotonic() + 200
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline and process.poll() is None:
         for path in (*place.glob("epochs.jsonl"), *place.glob("*/*/epochs.jsonl")):
             lines = path.read_text().splitlines()
@@ -225,7 +225,7 @@ def _killed_at(place: Path, epochs: int, words: list[str]) -> subprocess.Popen[s
 
 
 def _numbers(run: Path) -> list[int]:
-    return [json.loads(line)["epoch"] for line in (run / "epochs.jsonl").read_text().splitlines()]
+    return [row["epoch"] for row in _store.epochs(run)]
 
 
 def _epochs(run: Path) -> int:

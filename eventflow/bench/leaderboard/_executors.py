@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from eventflow.bench.leaderboard._jobs import Job, perform
-from eventflow.errors import require
+from eventflow.errors import InputError, require
 
 Finished = Callable[[Job, str | None], None]
 
@@ -124,7 +124,14 @@ def _ray(jobs: Sequence[Job], finished: Finished, workers: int) -> None:
     own = not ray.is_initialized()
     if own:
         local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="ERROR", **local)
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", **local)
+        except Exception as error:  # its own errors have no common type
+            where = f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if not local else f"a local cluster of {workers} CPUs"
+            raise InputError(
+                f"--executor ray: {where} could not be reached or started: {' '.join(str(error).split())[:300]}. "
+                "Try again, or write: --executor processes"
+            ) from error
     try:
         task = ray.remote(num_cpus=1, max_retries=1)(perform)
         under_way = {task.remote(dict(job)): job for job in jobs}

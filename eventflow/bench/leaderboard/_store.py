@@ -103,6 +103,8 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         InputError: another one is at work there.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; expected the folder of a leaderboard, or a name that is free")
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
         try:
