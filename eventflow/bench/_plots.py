@@ -272,6 +272,7 @@ def heat_maps(
         side = 0.78 * WIDTH / columns
         figure = figures.Figure(figsize=(WIDTH, 0.7 + (side + 0.4) * rows), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        image = None
         for axes, (name, matrix) in zip(grid, matrices.items(), strict=False):
             size = len(matrix)
             extent = (0.5, size + 0.5, size + 0.5, 0.5)
@@ -284,6 +285,7 @@ def heat_maps(
             axes.set_yticks(range(1, size + 1, 1 + size // 8))
         for axes in grid[len(matrices) :]:
             axes.set_visible(False)
+        assert image is not None, "no matrix to draw"
         figure.colorbar(image, ax=grid.tolist(), label=label, shrink=min(1.0, 3.0 / rows), extend="max")
         figure.supxlabel(xlabel, fontsize=10.5)
         figure.supylabel(ylabel, fontsize=10.5)

@@ -63,7 +63,8 @@ th { color: var(--faint); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 tr.group td { color: var(--faint); font-size: .82rem; font-weight: 600; padding-top: .9rem; border-bottom: none; }
 .wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--paper); }
-.wide table { font-size: .86rem; border-collapse: separate; border-spacing: 0; } .wide th, .wide td { padding: .32rem .4rem; }
+.wide table { font-size: .86rem; border-collapse: separate; border-spacing: 0; }
+.wide th, .wide td { padding: .32rem .4rem; }
 @media (min-width: 48rem) { .wide td:first-child { white-space: nowrap; } }
 .wide td small { color: var(--faint); } .wide main { max-width: 84rem; } .wide main > :not(.full) { max-width: 60rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 0 2rem; }

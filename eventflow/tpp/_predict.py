@@ -72,7 +72,7 @@ def predict_next(process: PointProcess, state: Any, *, ask: Ask | None = None, m
     scale = (process.time_scale, process.time_scale, 1.0, 1.0)
     columns = [np.concatenate(column) * by for column, by in zip(zip(*parts, strict=True), scale, strict=True)]
     mean, median, probs, never = (torch.from_numpy(column).to(flat.elapsed) for column in columns)
-    return Prediction(mean.view(lead), median.view(lead), probs.view(*lead, process.num_marks), never.view(lead))
+    return Prediction(mean.view(lead), median.view(lead), probs.view(*lead, probs.shape[-1]), never.view(lead))
 
 
 def _forecast(ask: Ask, state: Any, *, wide: bool) -> tuple[Any, ...]:

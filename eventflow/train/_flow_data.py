@@ -64,7 +64,8 @@ class FlowData(L.LightningDataModule):
         if min(batch_size, steps) < 1 or warm_up < 0:
             raise InputError(f"FlowData(batch_size={batch_size}, warm_up={warm_up}, steps={steps}): expected at least "
                              "1 sample, 0 and 1 steps")  # fmt: skip
-        self.sampling = Sampling(warm_up, steps, supervise == "all", None if crop is None else tuple(crop), flips)
+        pixels = None if crop is None else (crop[0], crop[1])
+        self.sampling = Sampling(warm_up, steps, supervise == "all", pixels, flips)
         self.targets = targets
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.cache = None if cache is None else Path(cache).expanduser()
@@ -136,7 +137,7 @@ class FlowData(L.LightningDataModule):
         if self.protocol == "80/20":
             found = [s for part in ("train", "val") for s in self.found.get(part, []) if s.has_truth]
             cuts = {"train": (0.0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1.0)}[split]
-            return [self._clip(s, *(round(len(s) * cut) for cut in cuts), split) for s in found]
+            return [self._clip(s, round(len(s) * cuts[0]), round(len(s) * cuts[1]), split) for s in found]
         if split not in self.found:
             raise InputError(f"dataset {self.dataset!r} has no split {split!r}; it has {', '.join(self.found)}")
         return [self._clip(stretch, 0, len(stretch), split) for stretch in self.found[split]]

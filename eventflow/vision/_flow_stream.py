@@ -166,7 +166,7 @@ class _Runner:
 
     def _warm_up(self) -> None:
         """A step of nothing, so that no kernel is compiled while a camera waits."""
-        none = (np.empty(0, np.int64), *(np.empty(0, kind) for kind in (np.uint16, np.uint16, np.uint8)))
+        none = (np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
         image, _ = self._frame.step(self._carried, Step(0, 0, 1000, none))
         self._network.step(self._state, F.pad(torch.from_numpy(image)[None], self._pad))
 

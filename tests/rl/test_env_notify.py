@@ -147,8 +147,8 @@ def test_mistakes_are_told(make: Any, message: str) -> None:
 @pytest.mark.parametrize("name", ["StreamQ", "StreamAC"])
 def test_streaming_agents_come_near_the_optimum(name: str) -> None:
     """100,000 decisions, three seeds; what was learned is then judged without noise, on the grid: how much of the way
-    from never sending to the optimum. (Measured: StreamQ 0.42 to 1.00, mean 0.77; StreamAC 0.59 to 0.80, mean 0.71. With a
-    discount of 0.97 StreamQ reached 0.64, 0.95 and 0.00: one seed of three ended at never sending.)"""
+    from never sending to the optimum. (Measured: StreamQ 0.42 to 1.00, mean 0.77; StreamAC 0.59 to 0.80, mean 0.71.
+    With a discount of 0.97 StreamQ reached 0.64, 0.95 and 0.00: one seed of three ended at never sending.)"""
     from eventflow import rl
 
     settings = rl.Settings(discount=DISCOUNT, exploration_steps=20_000)

@@ -65,7 +65,7 @@ def test_the_posterior_is_the_same_in_one_piece_in_many_and_in_any_order() -> No
     for piece in pieces[1:]:
         total = total.plus(piece)
     torch.testing.assert_close(total, once)
-    assert once.count.sum() == task.num_scored
+    assert once.events.sum() == task.num_scored
     torch.testing.assert_close(once.total.sum(-1), torch.zeros(3).double(), atol=1e-9, rtol=0)  # z is centred
 
 
@@ -84,7 +84,7 @@ def test_every_event_counts_once_whatever_the_epochs() -> None:
     for task in tasks:
         learner.learn(task)
     marks = np.concatenate([task.events.marks["mark"] for task in tasks])
-    assert learner.model.seen().count.tolist() == np.bincount(marks, minlength=3).tolist()
+    assert learner.model.seen().events.tolist() == np.bincount(marks, minlength=3).tolist()
     now = learner.model.embedded(tasks[1].batch(dtype=torch.float64))
     before = learner._finished
     torch.testing.assert_close(learner.model.seen(), before.plus(now))  # under the embedding as it is at the end

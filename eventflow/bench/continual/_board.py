@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,13 @@ NLL = {
     "forward_transfer": Column("forward", "high", 4, "what a task had gained before it was learned, over no learning"),
     "prequential": Column("prequential", "low", 4, "nll of the training stream, each block judged, then learned"),
 }  # fmt: skip
+_JUDGED: tuple[tuple[str, str, Literal["low", "high"], str], ...] = (
+    ("gap_rmse", "RMSE", "low", "of the predicted mean gap, in the data's unit"),
+    ("mark_accuracy", "accuracy", "high", "how often the likeliest mark came"),
+)
 FORECASTS = {
     f"{metric}.{name}": Column(f"{head} {word}", better if name == "average" else NLL[name].better, 4, meaning)
-    for metric, head, better, meaning in (
-        ("gap_rmse", "RMSE", "low", "of the predicted mean gap, in the data's unit"),
-        ("mark_accuracy", "accuracy", "high", "how often the likeliest mark came"),
-    )
+    for metric, head, better, meaning in _JUDGED
     for name, word in (
         ("average", ""), ("forgetting", "forgetting"), ("backward_transfer", "backward"),
         ("forward_transfer", "forward"),

@@ -22,7 +22,7 @@ EVERY = tuple(LEARNERS)
 def jobs_of(
     data: Sequence[str], model: Sequence[str], learner: Sequence[str], *, config: Sequence[str],
     shared: Mapping[str, Any], as_large_as: str | None,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[Job]:  # fmt: skip
     """One job for every dataset, model and learner, as yet without seed, order and place; ``shared`` are steps, tasks,
     sequences and blocks.
 
@@ -34,7 +34,7 @@ def jobs_of(
     for word in learners:
         parse_learner(word)
     _once("learner", learners)
-    found = []
+    found: list[Job] = []
     for pair in plan(data, model, config=config):
         _check_cut(pair.name, shared["tasks"])
         network = (pair.asked["model"].get("init_args") or {}).get("network")

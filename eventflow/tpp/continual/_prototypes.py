@@ -20,12 +20,12 @@ from eventflow.tpp.continual._tasks import Task, TaskBatch
 class Seen(NamedTuple):
     """All that a posterior needs of the events seen, per mark: how many, and the sum of their embeddings (K, K)."""
 
-    count: Tensor
+    events: Tensor
     total: Tensor
 
     def plus(self, other: Seen) -> Seen:
         """Of the events of both; in whatever order, and in however many pieces, they came."""
-        return Seen(self.count + other.count, self.total + other.total)
+        return Seen(self.events + other.events, self.total + other.total)
 
 
 class PrototypeMarks(PointProcess):
@@ -74,7 +74,7 @@ class PrototypeMarks(PointProcess):
 
     def remember(self, seen: Seen) -> None:
         """Rest the posterior on these events, and on no others."""
-        self.count.copy_(seen.count)
+        self.count.copy_(seen.events)
         self.total.copy_(seen.total)
 
     @torch.no_grad()
