@@ -222,11 +222,12 @@ class TrainCLI(LightningCLI):
         if numbers:
             print("  ".join(f"{name} {value:.6f}" for name, value in numbers.items()))
         path = self._checkpoint_path()
+        judged: Any = getattr(self.model, "report", None)
         if isinstance(self.model, PointProcessTask) and isinstance(self.datamodule, EventData):
             report = test_report(self.model, self.datamodule, config=self._config_data(), checkpoint=path)
             text = report_text(report)
-        elif hasattr(self.model, "report"):  # a task that reports itself
-            report, text = self.model.report(self.datamodule, config=self._config_data(), checkpoint=path)
+        elif judged is not None:  # a task that reports itself
+            report, text = judged(self.datamodule, config=self._config_data(), checkpoint=path)
         else:
             return
         print(text)

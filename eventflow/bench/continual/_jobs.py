@@ -54,11 +54,10 @@ def placed(jobs: Sequence[Job], out: Path, *, seeds: Sequence[int], orders: int,
     First all learners with the first seed, so that an early table has them all.
     """
     where = {"out": str(out), "cwd": os.getcwd()}
-    timely = [{**job, **where, "seed": seed, "order": 0} for seed in seeds for job in jobs]
+    timely: list[Job] = [{**job, **where, "seed": seed, "order": 0} for seed in seeds for job in jobs]
     others = [job for job in jobs if not reordered or job["learner"] in reordered]
-    return timely + [
-        {**job, **where, "seed": seeds[0], "order": order} for order in range(1, orders + 1) for job in others
-    ]
+    timely += [{**job, **where, "seed": seeds[0], "order": order} for order in range(1, orders + 1) for job in others]
+    return timely
 
 
 def check(jobs: Sequence[Job]) -> None:
@@ -95,12 +94,12 @@ def _once(flag: str, words: Sequence[str]) -> None:
         raise InputError(f"--{flag} {' '.join(words)}: {twice[0]!r} twice; a table has one row for each")
 
 
-def _as_large(found: list[dict[str, Any]], largest: str) -> list[dict[str, Any]]:
+def _as_large(found: Sequence[Job], largest: str) -> list[Job]:
     """Every model with the hidden_size at which it has about as many parameters as ``largest`` on the same data."""
     names = [each["model"] for each in found]
     if largest not in names:
         raise InputError(f"--as-large-as {largest}: not among --model; {did_you_mean(largest, names)}")
-    sized = []
+    sized: list[Job] = []
     for each in found:
         stream = stream_of(each)
         goal = next(one for one in found if one["model"] == largest and one["data"] == each["data"])
