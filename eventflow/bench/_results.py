@@ -152,7 +152,7 @@ def _model_lines(heads: Mapping[str, str], data: str, model: str, content: Mappi
         variant = f", {ours['variant']}" if "variant" in ours else ""
         yield _line([data, f"**{model}**{variant}", *cells, note])
     for row in content.get("theirs", []):
-        cells = [f"{row[name]:.3f}" if name in row else "" for name in heads]
+        cells = [f"{row[name]:,.{3 if abs(row[name]) < 100 else 0}f}" if name in row else "" for name in heads]
         yield _line([data, row["model"], *cells, row["source"]])
 
 
@@ -171,8 +171,11 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _plus_minus(entry: Mapping[str, float]) -> str:
-    mean = f"{entry['mean']:.{DIGITS}f}"
-    return mean if math.isnan(entry["std"]) else f"{mean} ± {entry['std']:.{DIGITS}f}"
+    if entry["mean"] == round(entry["mean"]) and entry["std"] == 0:  # a count
+        return f"{entry['mean']:,.0f}"
+    digits = DIGITS if abs(entry["mean"]) < 100 else 0
+    mean = f"{entry['mean']:,.{digits}f}"
+    return mean if math.isnan(entry["std"]) else f"{mean} ± {entry['std']:,.{digits}f}"
 
 
 def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
