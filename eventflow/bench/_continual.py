@@ -91,16 +91,11 @@ def run(
 
 def write_tables(out: Path) -> None:
     """Write continual.md, .json and .html of what lies in the folder, each whole or not at all."""
-    from eventflow.bench._report import write
+    from eventflow.bench._report import write_three
     from eventflow.bench.continual import _board, _page, _text
     from eventflow.train._run import provenance
 
-    made = provenance()
-    streams = _board.board(out)
-    origin = f"Made {made['date']}" + (f" at {made['commit']}" if made["commit"] else "") + f" on {made['machine']}."
-    write(_text.markdown(streams, origin), out / "continual.md")
-    write(_text.as_json(streams, made), out / "continual.json")
-    write(_page.page(streams, origin), out / "continual.html")
+    write_three(_board.board(out), out / "continual", made=provenance(), text=_text, page=_page)
 
 
 def _check_numbers(seeds: Sequence[int], numbers: dict[str, tuple[int | None, int]]) -> None:

@@ -173,23 +173,15 @@ def bars(
         raise InputError("bars: no value given")
     names, errors = list(values), errors or {}
     with house_style() as figures:
-        figure = figures.Figure(figsize=(WIDTH, 1.0 + 0.34 * len(names)), layout="constrained")
-        axes = figure.subplots()
-        row = np.arange(len(names))[::-1]
+        figure, axes, row = _rows(figures, names, xlabel, references or {})
         spread = [errors.get(name, 0.0) for name in names]
         axes.barh(row, list(values.values()), color=SERIES[0], height=0.62)
         some = np.asarray(spread) > 0
         if some.any():
             at, width = np.asarray(list(values.values()))[some], np.asarray(spread)[some]
             axes.errorbar(at, row[some], xerr=width, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5)
-        for i, (name, value) in enumerate((references or {}).items(), start=1):
-            axes.axvline(value, color=SERIES[i % 6], ls=DASHES[i % 6], lw=1.4, label=name)
         axes.axvline(0, color=FAINT, lw=0.8)
-        axes.set_yticks(row, names)
-        axes.set_xlabel(xlabel)
         axes.grid(axis="y", visible=False)
-        if references:
-            figure.legend(loc="outside upper right", ncols=2)
     return figure
 
 
@@ -202,21 +194,27 @@ def dots(
         raise InputError("dots: no value given")
     names, errors = list(values), errors or {}
     with house_style() as figures:
-        figure = figures.Figure(figsize=(WIDTH, 1.0 + 0.34 * len(names)), layout="constrained")
-        axes = figure.subplots()
-        row = np.arange(len(names))[::-1]
+        figure, axes, row = _rows(figures, names, xlabel, references or {})
         spread = [errors.get(name, 0.0) for name in names]
         look = {"fmt": "o", "color": SERIES[0], "ms": 6.5, "ecolor": INK, "elinewidth": 1.3, "capsize": 3.5}
         axes.errorbar(list(values.values()), row, xerr=spread, **look)
-        for i, (name, value) in enumerate((references or {}).items(), start=1):
-            axes.axvline(value, color=SERIES[i % 6], ls=DASHES[i % 6], lw=1.4, label=name)
-        axes.set_yticks(row, names)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.margins(x=0.08)
-        axes.set_xlabel(xlabel)
-        if references:
-            figure.legend(loc="outside upper right", ncols=2)
     return figure
+
+
+def _rows(figures: Any, names: Sequence[str], xlabel: str, references: Mapping[str, float]) -> tuple[Any, Any, Any]:
+    """A figure, its axes, and the height of every name on them, the first on top; references as labelled lines."""
+    figure = figures.Figure(figsize=(WIDTH, 1.0 + 0.34 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    row = np.arange(len(names))[::-1]
+    for i, (name, value) in enumerate(references.items(), start=1):
+        axes.axvline(value, color=SERIES[i % 6], ls=DASHES[i % 6], lw=1.4, label=name)
+    axes.set_yticks(row, names)
+    axes.set_xlabel(xlabel)
+    if references:
+        figure.legend(loc="outside upper right", ncols=2)
+    return figure, axes, row
 
 
 def panels(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eventflow.errors import InputError
 
@@ -177,6 +177,14 @@ def write(document: str, path: Path) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def write_three(board: Any, stem: Path, *, made: Mapping[str, str], text: Any, page: Any) -> None:
+    """A board as ``stem``.md, .json and .html, each by the module that words it, and whole or not at all."""
+    origin = f"Made {made['date']}" + (f" at {made['commit']}" if made["commit"] else "") + f" on {made['machine']}."
+    write(text.markdown(board, origin), stem.with_suffix(".md"))
+    write(text.as_json(board, made), stem.with_suffix(".json"))
+    write(page.page(board, origin), stem.with_suffix(".html"))
 
 
 def _cell(cell: Cell, digits: int) -> str:

@@ -83,16 +83,11 @@ def run(
 
 def write_board(out: Path) -> None:
     """Write leaderboard.md, .json and .html of what lies in the folder, each whole or not at all."""
-    from eventflow.bench._report import write
+    from eventflow.bench._report import write_three
     from eventflow.bench.leaderboard import _board, _page, _text
     from eventflow.train._run import provenance
 
-    made = provenance()
-    datasets = _board.board(out)
-    origin = f"Made {made['date']}" + (f" at {made['commit']}" if made["commit"] else "") + f" on {made['machine']}."
-    write(_text.markdown(datasets, origin), out / "leaderboard.md")
-    write(_text.as_json(datasets, made), out / "leaderboard.json")
-    write(_page.page(datasets, origin), out / "leaderboard.html")
+    write_three(_board.board(out), out / "leaderboard", made=provenance(), text=_text, page=_page)
 
 
 def _check_data(pairs: Sequence[Pair]) -> None:

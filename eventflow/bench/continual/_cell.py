@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from eventflow.bench.leaderboard._jobs import logged, one_line
+from eventflow.bench.leaderboard._jobs import Job, logged, one_line
 from eventflow.bench.leaderboard._store import digest, read_json, write_json
 from eventflow.errors import InputError
 from eventflow.events import Events
@@ -35,7 +35,6 @@ from eventflow.tpp.continual import (
 )
 from eventflow.train._run import provenance
 
-Job = Mapping[str, Any]
 #: What decides the numbers of a cell.
 ASKED = ("data", "tasks", "sequences", "model", "network", "learner", "steps", "blocks", "order", "seed")
 
