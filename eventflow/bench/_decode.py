@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.io import open_recording, read_events, write_events
@@ -233,10 +234,9 @@ def _timed(job: Job) -> tuple[float, int]:
 
 
 def _show(found: dict[str, dict[str, float]], events: int) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = terminal()
     table = Table(title=f"{events:,} events, million per CPU second")
     for heading in ("format", "contender", "Mev/s", "x best peer", "of the limit"):
         table.add_column(heading, justify="left" if heading in ("format", "contender") else "right")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ def run(out: Path = Path("eventflow-demo")) -> None:
     """
     begin = time.perf_counter()
     require("matplotlib", "viz")  # said now, not after a minute
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = terminal()
     out = _prepare(Path(out).resolve())
     folder = shown(out)
     with _step(console, 1, "Simulate discussions from a Hawkes process", f"data simulate {DATASET} {folder}/data"):

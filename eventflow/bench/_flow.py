@@ -17,6 +17,7 @@ import torch
 
 from eventflow.bench._flow_peer import Authors
 from eventflow.bench._report import write
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 from eventflow.nn import state_leaves
 from eventflow.vision import CompactFlowNet, EfficientSpikeFlowNet, EVFlowNet, FlowNetwork, LSTMFlowNet, live
@@ -200,7 +201,6 @@ def _held() -> int:
 def _show(
     found: dict[str, Any], live_form: dict[str, Any], memory: dict[str, float], size: tuple[int, int]
 ) -> None:  # fmt: skip
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"A step at {size[0]}x{size[1]}, ms of CPU time", title_justify="left", box=None)
@@ -213,7 +213,7 @@ def _show(
             title = (name, f"{rows[OURS]['parameters'] / 1e6:.2f} M") if form == OURS else ("", "")
             rate = f"{1e3 / row['median']:.1f}"
             table.add_row(*title, form, f"{row['median']:.2f}", f"{row['best']:.2f}", rate, ratio + aim)
-    console = Console()
+    console = terminal()
     console.print(table)
     print("\nCompactFlowNet, from events: counting and step")
     for rate, row in live_form.items():

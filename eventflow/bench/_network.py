@@ -19,6 +19,7 @@ import numpy as np
 
 from eventflow.bench._network_worker import END, HEIGHT, WIDTH
 from eventflow.bench._report import write
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 from eventflow.io import open_camera
 
@@ -216,7 +217,6 @@ def _free_port() -> int:
 
 
 def _show(rows: list[Row], rate: float) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{rate:,.0f} events/s over 127.0.0.1, asked for", box=None)
@@ -230,6 +230,6 @@ def _show(rows: list[Row], rate: float) -> None:
     for name, (lost, speed) in MEASURED.items():
         if name.split()[0] not in names:
             table.add_row(f"{name}, measured elsewhere", f"{speed / 1e6:.2f}", f"{lost:.1%}", *["-"] * 5)
-    Console().print(table)
+    terminal().print(table)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from eventflow.bench._terminal import console as terminal
 from eventflow.bench._train import ALLOCATORS, _job, _peer, _Worker
 from eventflow.bench._train_models import MODELS
 from eventflow.errors import InputError, did_you_mean
@@ -176,7 +177,6 @@ def _summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _show(cells: dict[str, list[dict[str, Any]]], data: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"EasyTPP's own code on {data}: log-likelihood per event, its own definition")
@@ -189,7 +189,7 @@ def _show(cells: dict[str, list[dict[str, Any]]], data: str) -> None:
                 name, str(cell["asked"]["seed"]), f"{cell['best_epoch']}/{cell['epochs']}", f"{cell['cpu']:.0f}",
                 f"{cell['train']:.4f}", f"{cell['val']:.4f}", f"{cell['test']:.4f}", exact,
             )  # fmt: skip
-    Console().print(table)
+    terminal().print(table)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

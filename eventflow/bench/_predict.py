@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from eventflow.bench._terminal import console as terminal
 from eventflow.bench._train import ALLOCATORS, _how_to_run_the_peer, _job, _peer, _Worker
 from eventflow.bench._train_models import MODELS
 from eventflow.errors import InputError, did_you_mean
@@ -95,7 +96,6 @@ def cpu(result: dict[str, Any]) -> float:
 
 
 def _show(model: str, results: dict[str, Any], data: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     events = int(results[OURS_OWN]["passes"][0]["events"])
@@ -106,7 +106,7 @@ def _show(model: str, results: dict[str, Any], data: str) -> None:
         ratio = f"{cpu(results[PEER]) / cpu(result):.1f}x" if PEER in results else "-"
         errors = (f"{statistics.fmean(said[key] for said in result['passes']):.4f}" for key in COLUMNS)
         table.add_row(name, f"{cpu(result):.3f}", f"{1e6 * cpu(result) / events:.1f}", ratio, *errors)
-    Console().print(table)
+    terminal().print(table)
 
 
 def _write(out: Path, report: dict[str, Any]) -> None:

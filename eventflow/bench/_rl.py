@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eventflow.bench._report import write
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 
 #: task -> the aim in microseconds (learner alone, or the whole loop with the environment).
@@ -197,7 +198,6 @@ def _their_loop(word: str, name: str) -> Run:
 
 
 def _show(rows: dict[str, dict[str, dict[str, float]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="One interaction, float32, one thread, us of CPU time: median (fastest chunk)")
@@ -207,7 +207,7 @@ def _show(rows: dict[str, dict[str, dict[str, float]]]) -> None:
         cells = [f"{row[n]['median']:.1f} ({row[n]['best']:.1f})" if n in row else "-" for n in ("official", "ours")]
         gain = f"{row['official']['median'] / row['ours']['median']:.0f}x" if "official" in row else "-"
         table.add_row(task, *cells, gain, f"{AIMS[task]:.0f}")
-    console = Console()
+    console = terminal()
     console.print(table)
     if not any("official" in row for row in rows.values()):
         console.print(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from eventflow.bench._report import write
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 from eventflow.ops import scan
 
@@ -173,10 +174,9 @@ def _timed(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _show(found: dict[tuple[int, int, int], dict[str, dict[str, float]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = terminal()
     for shape, rows in found.items():
         table = Table(title="h_t = a_t h_t-1 + b_t, B{} T{} D{}, float32, CPU ms".format(*shape))
         for heading in ("", "forward", "gain", "+ backward", "gain", "x limit"):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from eventflow.bench._report import write
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema, pad
 from eventflow.nn import map_state
@@ -213,7 +214,6 @@ def _history(model: PointProcess, length: int) -> Events:
 
 
 def _show(rows: list[Row], size: int) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="live NHP, float64, one thread", box=None)
@@ -225,7 +225,7 @@ def _show(rows: list[Row], size: int) -> None:
             row.name, f"{1 / row.seconds:,.0f}", f"{base / row.seconds:.2g}x",
             f"{1e3 * row.p50:.2f}", f"{1e3 * row.p99:.2f}",
         )  # fmt: skip
-    console = Console()
+    console = terminal()
     console.print(table)
     console.print(f"{size:,} bytes of state per key, however long its history")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from eventflow.bench._terminal import console as terminal
 from eventflow.bench._train_models import MODELS
 from eventflow.errors import InputError, did_you_mean
 
@@ -177,10 +178,9 @@ def speed(result: dict[str, Any]) -> float:
 
 
 def _show(model: str, results: dict[str, Any], peer: list[str] | None, data: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = terminal()
     said = MODELS[model]
     how = f"batch {said.batch}, Adam {said.lr:g}, {said.points} points a gap"
     table = Table(title=f"{said.ours} on {data}: {how}; one core, float32")
@@ -203,9 +203,8 @@ def _show(model: str, results: dict[str, Any], peer: list[str] | None, data: str
 
 
 def _how_to_run_the_peer(bench: str) -> None:
-    from rich.console import Console
 
-    Console().print(
+    terminal().print(
         "EasyTPP was not run. Write: git clone https://github.com/ant-research/EasyTemporalPointProcess && "
         f"pip install omegaconf && eventflow bench {bench} --easytpp EasyTemporalPointProcess",
         soft_wrap=True,

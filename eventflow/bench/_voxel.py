@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError
 
 Array = NDArray[Any]
@@ -209,7 +210,6 @@ def _two_threads(stream: tuple[Array, ...]) -> dict[str, float]:
 
 
 def _print(results: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     rates = [results[name]["cpu_mev_per_s"] for name in ("window", "tiled")]
@@ -219,7 +219,7 @@ def _print(results: dict[str, Any]) -> None:
     for name in rates[0]:
         ratio = rates[0][name] / rates[0]["ours, time"]
         table.add_row(name, *(f"{rate[name]:,.1f}" for rate in rates), f"{ratio:.3f}")
-    Console().print(table)
+    terminal().print(table)
     for name in ("window", "tiled"):
         rate = results[name]["cpu_mev_per_s"]
         share = rate["ours, time"] / rate["limit: scatter, two writes an event"]
