@@ -70,11 +70,15 @@ class ObGD(torch.optim.Optimizer):
 
 
 @torch.no_grad()
-def sparse_init(weight: Tensor, sparsity: float = 0.9, *, generator: torch.Generator | None = None) -> Tensor:
-    """Fill (out, in) or (out, channels, height, width) in place: U(-1, 1) / sqrt(fan in), then cut a share of each row.
+def sparse_init(
+    weight: Tensor, sparsity: float = 0.9, *, whole: bool = False, generator: torch.Generator | None = None
+) -> Tensor:
+    """Fill (out, in) or (out, channels, height, width) in place: U(-1, 1) / sqrt(fan in), then cut a share of it.
 
     ``ceil(sparsity * fan_in)`` inputs of every output are cut, so that with the paper's 0.9 **a layer with fewer than
     ten inputs starts all zero**. It learns nevertheless: LayerNorm multiplies the gradient of a constant layer by 316.
+    Two such layers in a row would never learn, so with ``whole`` the share is that of all the layer's weights, to the
+    nearest one, and rows keep as many as each other but for one.
 
     Raises:
         InputError: another number of dimensions, or a sparsity outside [0, 1].
@@ -83,9 +87,13 @@ def sparse_init(weight: Tensor, sparsity: float = 0.9, *, generator: torch.Gener
         raise InputError(f"sparse_init: {tuple(weight.shape)}, sparsity {sparsity}; expected 2 or 4 axes and [0, 1]")
     rows, fan_in = weight.shape[0], weight[0].numel()
     filled = (torch.rand(rows, fan_in, generator=generator, dtype=torch.float64) * 2 - 1) / math.sqrt(fan_in)
-    zeros = math.ceil(sparsity * fan_in - 1e-9)
-    cut = torch.rand(rows, fan_in, generator=generator, dtype=torch.float64).argsort(1)[:, :zeros]
-    return weight.copy_(filled.scatter_(1, cut, 0.0).view(weight.shape))
+    order = torch.rand(rows, fan_in, generator=generator, dtype=torch.float64).argsort(1)
+    cut = torch.full((rows,), math.ceil(sparsity * fan_in - 1e-9))
+    if whole:
+        least, more = divmod(round(sparsity * rows * fan_in), rows)
+        cut = least + (torch.randperm(rows, generator=generator) < more).long()
+    kept = torch.empty_like(filled).scatter_(1, order, (torch.arange(fan_in) >= cut[:, None]).to(filled))
+    return weight.copy_((filled * kept).view(weight.shape))
 
 
 def layer_sparsities(shapes: list[tuple[int, ...]], sparsity: float = 0.95) -> list[float]:

@@ -132,4 +132,4 @@ def start(learner: Learner, rule: str, seed: int) -> None:
     if rule == "stream2026":
         shares = layer_sparsities([tuple(weight.shape) for weight in weights])
     for weight, share in zip(weights, shares, strict=True):
-        sparse_init(weight, share, generator=generator)
+        sparse_init(weight, share, whole=rule == "stream2026", generator=generator)

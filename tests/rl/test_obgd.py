@@ -75,6 +75,15 @@ def test_sparse_init_keeps_a_tenth(fan_in: int, kept: int) -> None:
     assert (sparse_init(torch.empty(8, 4, 3, 3)) != 0).flatten(1).sum(1).eq(3).all()
 
 
+@pytest.mark.parametrize(("shape", "sparsity"), [((32, 4), 0.87), ((32, 32), 0.97), ((2, 32), 0.0), ((3, 5), 1.0)])
+def test_sparse_init_of_a_whole_layer_keeps_its_share(shape: tuple[int, int], sparsity: float) -> None:
+    """Row by row the first two would be cut to nothing, and a network with two such layers in a row is dead."""
+    weight = sparse_init(torch.empty(shape), sparsity, whole=True, generator=torch.Generator().manual_seed(0))
+    kept = (weight != 0).sum(1)
+    assert kept.sum() == weight.numel() - round(sparsity * weight.numel())
+    assert kept.max() - kept.min() <= 1
+
+
 def test_layer_sparsities_keep_the_budget() -> None:
     shapes = [(128, 17), (128, 128), (12, 128), (128, 17), (128, 128), (1, 128)]
     shares = layer_sparsities(shapes)
