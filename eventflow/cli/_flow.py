@@ -32,8 +32,12 @@ def stream_flow(
             shown = open_view(view_to, rate=rate) if view or view_to is not None else None
             if shown is not None:
                 _say(f"showing events and flow: {shown.what}")
-            with stopped_by_signals() as stop, one_thread():
-                summary = run_flow(loaded, recording, fields, options, view=shown, note=_say, stop=stop)
+            try:
+                with stopped_by_signals() as stop, one_thread():
+                    summary = run_flow(loaded, recording, fields, options, view=shown, note=_say, stop=stop)
+            finally:
+                if shown is not None:
+                    shown.close()
         finally:
             fields.close()
     finally:

@@ -42,7 +42,7 @@ class StreamWords:
 
     With the checkpoint of a flow network, the source is an event camera (udp://host:port?format=spif&width=...) or its
     recording in any format, and a flow field comes out every step (10 ms at 100 Hz): sink flow.npz holds the fields,
-    flow.mp4 is a film, .jsonl (or -, tcp://) has a line of numbers a field.
+    flow.mp4 and flow.gif are films, .jsonl (or -, tcp://) has a line of numbers a field.
 
       eventflow stream --checkpoint flow.ckpt --source recording.raw --sink flow.npz --view
 
@@ -68,7 +68,7 @@ class StreamWords:
         learn__save: write the model there when the stream ends, as a checkpoint.
         view: of a flow network: show events and flow meanwhile, in rerun (extra view) where it is installed and there
             is a screen, else as pictures in the folder flow_view.
-        view_to: show them there: a folder for pictures, or FILE.rrd for rerun.
+        view_to: show them there: a folder for pictures, FILE.gif or FILE.mp4 for a film, or FILE.rrd for rerun.
     """
 
     checkpoint: str | None = None

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eventflow.errors import InputError, require
+from eventflow.errors import InputError
 from eventflow.io import Sink, open_sink
+from eventflow.vision._film import Film, check_film, open_film
 from eventflow.vision._flow_checkpoint import INTERVAL
 from eventflow.vision._flow_picture import Scale, side_by_side
 
 Array = NDArray[Any]
-KINDS = (".npz", ".mp4", ".jsonl")
+FILMS = (".mp4", ".gif")
 
 
 class Field(NamedTuple):
@@ -67,11 +68,11 @@ def open_fields(uri: str, *, rate: float, resumable: bool) -> FieldSink:
         InputError: an unknown kind; a folder that is not there; a film that is to be gone on with.
     """
     path = Path(uri)
-    if uri == "-" or "://" in uri or path.suffix.lower() not in (".npz", ".mp4"):
+    if uri == "-" or "://" in uri or path.suffix.lower() not in (".npz", *FILMS):
         if uri != "-" and "://" not in uri and path.suffix.lower() not in (".jsonl", ".ndjson", ".txt"):
             raise InputError(
-                f"sink {uri}: a flow network writes fields (.npz), a film (.mp4) or numbers of each field (.jsonl, -, "
-                "tcp://host:port). Write: --sink flow.npz"
+                f"sink {uri}: a flow network writes fields (.npz), a film (.mp4, .gif) or numbers of each field "
+                "(.jsonl, -, tcp://host:port). Write: --sink flow.npz"
             )
         return LineFields(open_sink(uri))
     if not path.parent.is_dir():
@@ -221,17 +222,15 @@ def _append(archive: zipfile.ZipFile, name: str, array: Array) -> None:
 
 
 class FilmFields:
-    """``.mp4``: events and flow side by side, 25 pictures a second of the stream's time."""
-
-    FPS = 25
+    """``.mp4``: events and flow side by side, 25 pictures a second of the stream's time; ``.gif``: 10."""
 
     def __init__(self, path: Path, rate: float) -> None:
+        check_film(path)
         self.name, self._path = str(path), path
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
-        require("imageio_ffmpeg", "viz")
-        self._imageio = require("imageio", "viz")
-        self._stride, self._rate = max(1, round(rate / self.FPS)), rate
-        self._film: Any = None
+        self._stride = max(1, round(rate / (10 if path.suffix.lower() == ".gif" else 25)))
+        self._rate = rate
+        self._film: Film | None = None
         self._fields, self._scale = 0, Scale()
 
     @property
@@ -248,10 +247,7 @@ class FilmFields:
         if (self._fields - 1) % self._stride:
             return
         if self._film is None:
-            self._film = self._imageio.get_writer(
-                self._part, format="FFMPEG", mode="I", fps=self._rate / self._stride, codec="libx264",
-                macro_block_size=2,
-            )  # fmt: skip
+            self._film = open_film(self._part, fps=self._rate / self._stride)
         self._film.append_data(side_by_side(field.image, field.flow, largest=self._scale.follow(field.flow)))
 
     def sync(self) -> None:

@@ -112,10 +112,10 @@ def run_flow(
 
 
 def sensor_size(loaded: LoadedFlow, recording: Recording) -> tuple[int, int]:
-    """(height, width): the recording's, which must be the checkpoint's where both are known.
+    """(height, width): the recording's, else the checkpoint's.
 
     Raises:
-        InputError: they differ, or neither is known.
+        InputError: neither is known.
     """
     trained = (loaded.schema.height, loaded.schema.width)
     seen = (recording.schema.height, recording.schema.width)
@@ -124,14 +124,19 @@ def sensor_size(loaded: LoadedFlow, recording: Recording) -> tuple[int, int]:
     if None in seen:
         hint = f"{recording.name}&width=W&height=H" if "://" in recording.name else "a format that states it"
         raise InputError(f"{recording.name}: neither it nor the checkpoint says how large the sensor is. Write: {hint}")
-    if None not in trained and seen != trained:
-        raise InputError(
-            f"{recording.name}: a sensor of {seen[0]}x{seen[1]} (height x width); the checkpoint was trained on "
-            f"{trained[0]}x{trained[1]}, and what it learned of motion in pixels holds there only. Train on recordings "
-            "of this sensor"
-        )
     assert seen[0] is not None and seen[1] is not None
     return seen[0], seen[1]
+
+
+def _another_sensor(loaded: LoadedFlow, size: tuple[int, int]) -> str | None:
+    """What the user should know of a network that runs on images of another size than those of its training."""
+    trained = (loaded.schema.height, loaded.schema.width)
+    if None in trained or size == trained:
+        return None
+    return (
+        f"a sensor of {size[0]}x{size[1]} (height x width); the checkpoint was trained on {trained[0]}x{trained[1]}. "
+        "It runs on any size, but what moves by more pixels than it ever saw is not to be trusted"
+    )
 
 
 def rectification(recording: Recording) -> Any:
@@ -155,6 +160,8 @@ class _Runner:
         self._loaded, self._recording, self._sink, self._options = loaded, recording, sink, options
         self._note, self._network = note, live(loaded.network)
         self._size = sensor_size(loaded, recording)
+        if text := _another_sensor(loaded, self._size):
+            note(text)
         self._frame = Frame(loaded.representation, self._size, rectify=rectification(recording))
         self._counters = FlowCounters()
         self._compute, self._behind, self._busy = Latency(), Latency(), 0.0

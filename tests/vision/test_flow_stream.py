@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +24,7 @@ from eventflow.io import open_recording, open_sink, write_events
 from eventflow.io.live._stream import CameraStream
 from eventflow.ops import event_count, voxel_grid
 from eventflow.vision import CompactFlowNet, EVFlowNet, FlowNetwork, flow_colours, load_flow, save_flow
-from eventflow.vision._flow_picture import side_by_side, wheel
+from eventflow.vision._flow_picture import Scale, side_by_side, wheel
 from eventflow.vision._flow_sinks import open_fields
 from eventflow.vision._flow_stream import FlowStreamOptions, FlowSummary, run_flow
 
@@ -202,6 +207,32 @@ def test_the_command(tmp_path: Path, recording: Path, cli: Any) -> None:
     assert [int(p.stem) for p in pictures] == [15_000, 115_000]  # ten a second
 
 
+def test_another_sensor_is_told_and_run(tmp_path: Path, cli: Any) -> None:
+    other = ROOT / "datasets/sim_flow/sample/train/seed_0000/events/left/events.h5"
+    answer = cli("stream", "--checkpoint", checkpoint(tmp_path), "--source", other, "--sink", tmp_path / "f.npz")
+    assert answer.code == 0, answer.err
+    assert answer.err.count("a sensor of 24x32 (height x width); the checkpoint was trained on 20x28") == 1
+    with np.load(tmp_path / "f.npz") as got:
+        assert got["flow"].shape == (20, 2, 24, 32)
+
+
+def test_gifs_to_look_at(tmp_path: Path, recording: Path, cli: Any) -> None:
+    """As a sink and beside one: events, flow and the wheel, ten a second."""
+    image = pytest.importorskip("PIL.Image")
+    words = ("--checkpoint", checkpoint(tmp_path), "--source", recording)
+    answer = cli("stream", *words, "--sink", tmp_path / "a.gif", "--view_to", tmp_path / "b.gif")
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+    film, scale = image.open(tmp_path / "a.gif"), Scale()
+    assert film.n_frames == 2 and film.info["loop"] == 0 and not list(tmp_path.glob(".*"))
+    for i, flow in enumerate(at_once(tmp_path / "flow.ckpt")[::10]):
+        film.seek(i)
+        seen = np.asarray(film.convert("RGB"), int)
+        want = flow_colours(flow, largest=scale.follow(flow)).astype(int)
+        assert film.info["duration"] == 100 and seen.shape == (H, 2 * W + 2, 3)
+        assert np.abs(seen[:, W + 2 :] - want).mean() < 12, "a palette of 256 colours"
+
+
 def test_a_film(tmp_path: Path, recording: Path, cli: Any) -> None:
     imageio = pytest.importorskip("imageio")
     pytest.importorskip("imageio_ffmpeg")
@@ -209,6 +240,59 @@ def test_a_film(tmp_path: Path, recording: Path, cli: Any) -> None:
     assert answer.code == 0, answer.err
     frames = [frame for frame in imageio.get_reader(tmp_path / "f.mp4", format="FFMPEG")]  # noqa: C416
     assert len(frames) == 4 and frames[0].shape == (H, 2 * W + 2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sink", ["flow.npz", "flow.jsonl"])
+def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, sink: str) -> None:
+    """`kill -9` in the middle, wherever that is; twice."""
+    length = 3_000
+    source, path = tmp_path / "long.h5", checkpoint(tmp_path)
+    long = events(length, rate=400)
+    write_events(Events.from_sequences([long], span=(5_000, 5_000 + length * 10_000), schema=SCHEMA), source)
+    command = [sys.executable, "-m", "eventflow", "stream", "--checkpoint", path, "--source", source, "--sink", sink]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command[:-1], f"whole-{sink}"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    resumable = [*command, "--snapshot", "state", "--every", "20000"]
+    growing = tmp_path / (sink if sink.endswith("jsonl") else f"{sink}.part")
+    for share in (1, 2):
+        size, killed = (2 * H * W * 4 + 16 if sink.endswith("npz") else 60) * share * length // 3, False
+        child = subprocess.Popen(resumable, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        while child.poll() is None and not killed:
+            if growing.is_file() and growing.stat().st_size > size:
+                child.send_signal(signal.SIGKILL)
+                killed = True
+            time.sleep(0.002)
+        assert child.wait() == -signal.SIGKILL and not (tmp_path / "flow.npz").exists()
+    done = subprocess.run(resumable, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert "resumed behind" in done.stderr
+    if sink.endswith("jsonl"):
+        assert growing.read_bytes() == (tmp_path / f"whole-{sink}").read_bytes()
+        return
+    with np.load(tmp_path / sink) as got, np.load(tmp_path / f"whole-{sink}") as want:
+        assert len(want["t"]) == length
+        for name in want:
+            np.testing.assert_array_equal(got[name], want[name])
+
+
+@pytest.mark.slow
+def test_ten_thousand_steps_take_no_more_memory_than_a_thousand(tmp_path: Path) -> None:
+    length, source, path = 10_000, tmp_path / "long.h5", checkpoint(tmp_path)
+    write_events(Events.from_sequences([events(length)], span=(5_000, 5_000 + length * 10_000), schema=SCHEMA), source)
+    held: list[int] = []
+
+    class Watch:
+        what = "memory"
+
+        def show(self, field: Any) -> None:
+            if field.t in (5_000 + 1_000 * 10_000, 5_000 + length * 10_000):
+                held.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+
+        def close(self) -> None: ...
+
+    summary = streamed(path, source, str(tmp_path / "f.jsonl"), view=Watch())
+    assert summary.fields == length
+    assert held[1] - held[0] < 0.01 * 9_000 * summary.state_bytes, "a state kept at one step of a hundred"
 
 
 @pytest.mark.slow
@@ -224,13 +308,13 @@ def test_a_file_for_rerun(tmp_path: Path, recording: Path, cli: Any) -> None:
     ("words", "message"),
     [
         (("--source", "nothing.raw", "--sink", "f.npz"), r"nothing\.raw"),
-        (("--source", "other.h5", "--sink", "f.npz"), r"a sensor of 24x32 .*the checkpoint was trained on 20x28"),
         (("--source", "empty.npz", "--sink", "f.npz"), r"empty\.npz: no events, so no flow"),
-        (("--source", "rec.h5", "--sink", "f.gif"), r"fields \(\.npz\), a film \(\.mp4\)"),
+        (("--source", "rec.h5", "--sink", "f.avi"), r"fields \(\.npz\), a film \(\.mp4, \.gif\)"),
         (("--source", "rec.h5", "--sink", "none/f.npz"), r"the folder none does not exist"),
         (("--source", "rec.h5", "--sink", "f.mp4", "--snapshot", "s"), r"a film cannot be gone on with"),
         (("--source", "rec.h5", "--sink", "f.npz", "--start", "3"), r"--start is for models of events"),
         (("--source", "rec.h5", "--sink", "f.npz", "--view_to", "rec.h5"), r"is a file; expected a folder"),
+        (("--source", "rec.h5", "--sink", "f.npz", "--view_to", "none/f.gif"), r"the folder none does not exist"),
     ],
 )
 def test_mistakes_are_told_and_nothing_is_written(
@@ -238,8 +322,6 @@ def test_mistakes_are_told_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     checkpoint(tmp_path)
-    other = ROOT / "datasets/sim_flow/sample/train/seed_0000/events/left/events.h5"
-    Path("other.h5").write_bytes(other.read_bytes())
     none = Events.from_sequences([{k: v[:0] for k, v in events(1).items()}], span=(0, 50_000), schema=SCHEMA)
     write_events(none, Path("empty.npz"))
     before = {path.name for path in tmp_path.iterdir()}
