@@ -32,7 +32,7 @@ class FlowData(L.LightningDataModule):
         rate: steps, and flows, a second: a multiple of 10 (each 100 ms have rate / 10 steps).
         representation: of a step: "count" (2 channels) or "voxel" (1); see ``eventflow.vision.Frames``.
         batch_size: samples a step of the optimizer (for each process), and recordings that are judged side by side.
-        crop: (height, width) of samples, at a random place; None: the whole image. Judged is the whole image.
+        crop: (height, width) of samples, at a random place; None: the whole image.
         flips: the probability of each flip of a sample, left-right and up-down, drawn apart.
         warm_up: steps of a sample that only prepare the state; None: those of 100 ms. Nor is anything judged before.
         steps: of a sample after those, with gradient; None: those of 100 ms.
@@ -41,7 +41,9 @@ class FlowData(L.LightningDataModule):
             A test is against exact flow wherever it is known.
         protocol: "scenes": train, val and test are different recordings. "80/20": the authors': of every stretch of
             all recordings with ground truth, the first 80 % train, the last 20 % test; we put a tenth, the end of the
-            80 %, aside as val.
+            80 %, aside as val. The authors judge the middle 288 x 384 pixels: --data.judged [288, 384].
+        judged: (height, width) of the middle of the images that is run and judged by validate and test; None: the whole
+            image.
         cache: folder for the event counts (float16), counted once; the size is said before it is written. None: they
             are counted from the events whenever they are needed.
         seed: of samples; None takes the one of ``seed_everything``, or 0.
@@ -54,7 +56,7 @@ class FlowData(L.LightningDataModule):
         self, name: str, *, rate: int = 100, representation: str = "count", batch_size: int = 8,
         crop: tuple[int, int] | None = None, flips: float = 0.5, warm_up: int | None = None, steps: int | None = None,
         supervise: str = "last", targets: str = "composed", protocol: str = "scenes",
-        cache: str | None = "~/.cache/eventflow/flow", seed: int | None = None,
+        judged: tuple[int, int] | None = None, cache: str | None = "~/.cache/eventflow/flow", seed: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.dataset, self.rate, self.representation, self.protocol = name, rate, representation, protocol
@@ -66,7 +68,7 @@ class FlowData(L.LightningDataModule):
                              "1 sample, 0 and 1 steps")  # fmt: skip
         pixels = None if crop is None else (crop[0], crop[1])
         self.sampling = Sampling(warm_up, steps, supervise == "all", pixels, flips)
-        self.targets = targets
+        self.targets, self.judged = targets, None if judged is None else (judged[0], judged[1])
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.cache = None if cache is None else Path(cache).expanduser()
         self.found = {split: [s for source in sources for s in stretches(source)]
@@ -77,6 +79,8 @@ class FlowData(L.LightningDataModule):
         self.schema = Schema(unit="us", height=height, width=width)
         self._frames: dict[str, Frames] = {}
         FlowLoader(self.clips("train"), self.sampling, batch_size=1)  # what is wrong is said before a run begins
+        if "val" in self.found or protocol == "80/20":
+            self._middles("val")
 
     def _check(self, *, rate: int, representation: str, supervise: str, protocol: str, flips: float) -> None:
         if not isinstance(rate, int) or rate < 10 or rate % 10:
@@ -195,7 +199,11 @@ class FlowData(L.LightningDataModule):
 
     def _judged(self, split: str) -> JudgeLoader:
         rank, world = self._place_in_world()
-        return JudgeLoader(side_by_side(self.clips(split), self.batch_size), rank=rank, world=world)
+        return JudgeLoader(side_by_side(self._middles(split), self.batch_size), rank=rank, world=world)
+
+    def _middles(self, split: str) -> list[Clip]:
+        """The clips of a split, as they are judged."""
+        return [clip if self.judged is None else clip.centred(self.judged) for clip in self.clips(split)]
 
 
 def _plain_recordings(folder: Path) -> dict[str, list[DsecSequence | Recording]]:

@@ -41,14 +41,14 @@ def run_clips(
 
     With ``reset`` only the ends of the intervals are read.
     """
-    bins, (height, width) = clips[0].bins, clips[0].frames.stretch.size
+    bins, (height, width) = clips[0].bins, clips[0].size
     start = state = network.init(len(clips), height, width)
     for i in range(max(clip.last - clip.first for clip in clips)):
         alive = [k for k, clip in enumerate(clips) if clip.first + i < clip.last]
-        block = np.zeros((len(clips), bins, *clips[0].frames.shape[1:]), np.float32)
+        block = np.zeros((len(clips), bins, clips[0].frames.channels, height, width), np.float32)
         for k in alive:
             first = (clips[k].first + i) * bins
-            block[k] = clips[k].frames.read(first, first + bins)
+            block[k] = clips[k].frames.read(first, first + bins, *clips[k].window)
         counts = torch.from_numpy(block).to(device)
         forget = torch.full((len(clips),), reset, device=device)
         state = where_state(forget, start, state) if reset else state
@@ -121,7 +121,7 @@ class Judgement:
         known = [(k, step) for k, step in known if clips[k].known(step)]
         if not known:
             return None
-        flows, valid = zip(*(clips[k].targets.at(step) for k, step in known), strict=True)
+        flows, valid = zip(*(clips[k].targets.at(step, clips[k].window) for k, step in known), strict=True)
         device = moment.flow.device
         rows = torch.tensor([k for k, _ in known], device=device)
         return rows, torch.from_numpy(np.stack(flows)).to(device), torch.from_numpy(np.stack(valid)).to(device)

@@ -13,23 +13,47 @@ from torch import Tensor
 
 from eventflow.errors import InputError
 from eventflow.vision._flow_frames import Frames
-from eventflow.vision._flow_targets import Targets
+from eventflow.vision._flow_targets import EVERYWHERE, Targets, Window
 
 Array = NDArray[Any]
 
 
 class Clip(NamedTuple):
-    """Intervals [first, last) of a stretch: its steps, and the truth at their ends where there is any."""
+    """Intervals [first, last) of a stretch: its steps, and the truth at their ends where there is any.
+
+    window: (rows, columns) of the images that are run and judged.
+    """
 
     frames: Frames
     targets: Targets
     first: int
     last: int
+    window: Window = EVERYWHERE
 
     @property
     def bins(self) -> int:
         """Steps of an interval."""
         return self.frames.bins
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the window."""
+        height, width = (len(range(n)[part]) for n, part in zip(self.frames.stretch.size, self.window, strict=True))
+        return height, width
+
+    def centred(self, size: tuple[int, int]) -> Clip:
+        """The same of the middle ``size`` = (height, width) of the images.
+
+        Raises:
+            InputError: they are smaller.
+        """
+        whole = self.frames.stretch.size
+        if size[0] > whole[0] or size[1] > whole[1] or min(size) < 1:
+            raise InputError(f"--data.judged {list(size)}: {self.frames.stretch.name} is {whole[0]} x {whole[1]}. "
+                             f"Write: --data.judged [{min(whole[0], size[0])}, {min(whole[1], size[1])}]")  # fmt: skip
+        starts = [(n - part) // 2 for n, part in zip(whole, size, strict=True)]
+        rows, columns = (slice(start, start + part) for start, part in zip(starts, size, strict=True))
+        return self._replace(window=(rows, columns))
 
     def known(self, step: int) -> bool:
         """Whether there is truth at the end of a step of the stretch, of which nothing outside the clip is asked."""
@@ -204,9 +228,9 @@ class JudgeLoader:
 def side_by_side(clips: Sequence[Clip], size: int) -> list[list[Clip]]:
     """Groups of at most ``size`` clips of one size of image; the longest come first."""
     groups: list[list[Clip]] = []
-    for clip in sorted(clips, key=lambda c: (c.frames.stretch.size, c.first - c.last)):
+    for clip in sorted(clips, key=lambda c: (c.size, c.first - c.last)):
         last = groups[-1] if groups else []
-        if last and len(last) < size and last[0].frames.stretch.size == clip.frames.stretch.size:
+        if last and len(last) < size and last[0].size == clip.size:
             last.append(clip)
         else:
             groups.append([clip])

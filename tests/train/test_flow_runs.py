@@ -19,8 +19,10 @@ import yaml
 from eventflow._assets import ROOT
 from eventflow.errors import InputError
 from eventflow.train import FlowData, FlowTask
+from eventflow.train._flow_judge import Judgement, run_clips
 from eventflow.train._references import load_yaml
 from eventflow.vision import EVFlowNet, LSTMFlowNet, load_flow, load_sequences, read_flow_png
+from eventflow.vision._sim_flow import recipe_of, write_recording
 
 SAMPLE = str(ROOT / "datasets/sim_flow/sample")
 #: Two intervals are all that the sample's recordings have.
@@ -107,26 +109,29 @@ def real_layout(root: Path) -> Path:
     return root
 
 
-def test_dsec_is_trained_on_unchanged(
-    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`--data datasets/dsec`: the card's sequences, here the few that a folder in DSEC's layout holds."""
+def only(monkeypatch: pytest.MonkeyPatch, names: dict[str, tuple[str, ...]]) -> None:
+    """Of DSEC's card these sequences."""
     import eventflow.train._flow_data as module
+    import eventflow.vision._sequences as sequences
 
-    monkeypatch.setenv("EVENTFLOW_DATA", str(real_layout(tmp_path / "data")))
     own = module.load_sequences
 
     def few(name: Any) -> Any:
-        import eventflow.vision._sequences as sequences
-
         entry = sequences.card(name)
-        names = {"train": ("zurich_city_01_a",), "val": ("thun_00_a",), "test": ("interlaken_00_b",)}
         assert all(set(found) <= set(entry.recordings[split]) for split, found in names.items())
         with monkeypatch.context() as patch:
             patch.setattr(sequences, "card", lambda _: type(entry)(**{**_fields(entry), "recordings": names}))
             return own(name)
 
     monkeypatch.setattr(module, "load_sequences", few)
+
+
+def test_dsec_is_trained_on_unchanged(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data datasets/dsec`: the card's sequences, here the few that a folder in DSEC's layout holds."""
+    monkeypatch.setenv("EVENTFLOW_DATA", str(real_layout(tmp_path / "data")))
+    only(monkeypatch, {"train": ("zurich_city_01_a",), "val": ("thun_00_a",), "test": ("interlaken_00_b",)})
     words = ("--data", ROOT / "datasets/dsec", "--model", "lstm_flownet", *TINY, "--data.warm_up", "5", "--data.steps",
              "5", "--data.cache", "cache", "--data.crop", "[16, 24]", "--trainer.max_epochs", "1")  # fmt: skip
     answer = cli("fit", *words, "--out", "run")
@@ -177,6 +182,27 @@ def test_the_authors_protocol_cuts_every_recording(monkeypatch: pytest.MonkeyPat
     assert not clip.known(169) and clip.known(170) and clip.known(200), "nothing before the cut is asked"
 
 
+def test_the_middle_is_judged_where_that_is_wanted() -> None:
+    d = data(judged=(8, 16))
+    ((clip,),) = list(d.test_dataloader())
+    whole, (moment, *_) = d.clips("test")[0], list(run_clips(Still(2, 2), [clip], device=torch.device("cpu")))
+    assert clip.size == (8, 16) and whole.size == (24, 32)
+    assert np.array_equal(moment.counts[0].numpy(), whole.frames.read(0, 1)[0, :, 8:16, 8:24])
+    judged = Judgement(10, warm_up=5)
+    judged.add(Still(2, 2), [clip], torch.device("cpu"))
+    flow, valid = whole.targets.at(10)
+    want = np.hypot(*flow)[8:16, 8:24][valid[8:16, 8:24]].mean()
+    assert judged.compute()["epe_10hz"] == pytest.approx(want, rel=1e-6)
+    assert [c.size for group in d.predict_dataloader() for c in group] == [(24, 32)], "a submission is whole"
+
+
+class Still(LSTMFlowNet):
+    """No motion."""
+
+    def step(self, state: Any, x: Any) -> Any:
+        return torch.zeros(len(x), 2, *x.shape[-2:]), state
+
+
 @pytest.mark.parametrize("rate", [50, 150])
 def test_other_rates(rate: int) -> None:
     d = data(rate=rate, warm_up=2, steps=3)
@@ -191,6 +217,7 @@ def test_other_rates(rate: int) -> None:
     [
         ({"rate": 105}, "Write: --data.rate 100"),
         ({"crop": (64, 64)}, r"Write: --data.crop \[24, 32\]"),
+        ({"judged": (20, 40)}, r"Write: --data.judged \[20, 32\]"),
         ({"supervise": "evrey"}, "known: all, last"),
         ({"protocol": "8020"}, "did you mean '80/20'"),
         ({"warm_up": 30}, "Write: --data.warm_up 0"),
@@ -253,6 +280,28 @@ def test_two_processes_keep_one_network(tmp_path: Path) -> None:
     last = (tmp_path / "two/metrics.csv").read_text().splitlines()
     logged = float(dict(zip(last[0].split(","), last[-1].split(","), strict=True))["val/loss"])
     assert float(alone.stdout.split("val/loss")[1].split()[0]) == pytest.approx(logged, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_paper_s_protocol_on_dsec(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DSEC's layout, the authors' recipe and their 80/20 with the middle of the image; only the network is small."""
+    monkeypatch.setenv("EVENTFLOW_DATA", str(tmp_path))
+    for i, name in enumerate(("zurich_city_01_a", "thun_00_a")):
+        recipe = recipe_of(i, height=300, width=400, duration=1.5, planes=1, exact_hz=0)
+        write_recording(recipe, tmp_path / "once")
+        shutil.move(tmp_path / "once/events", tmp_path / f"dsec/train_events/{name}/events")
+        shutil.move(tmp_path / "once/flow", tmp_path / f"dsec/train_optical_flow/{name}/flow")
+        shutil.rmtree(tmp_path / "once")
+    only(monkeypatch, {"train": ("zurich_city_01_a",), "val": ("thun_00_a",)})
+    words = ("--config", "vision/dsec_lstm_flownet", "--config", "vision/dsec_80_20", *TINY, "--data.cache", "cache",
+             "--trainer.max_epochs", "1", "--data.batch_size", "4", "--trainer.limit_train_batches", "2")  # fmt: skip
+    answer = cli("fit", *words, "--out", "run")
+    assert answer.code == 0, answer.err
+    answer = cli("test", "--ckpt_path", "run")
+    assert answer.code == 0, answer.err
+    report = json.loads(Path("run/metrics.json").read_text())
+    assert report["recordings"] == 2 and report["config"]["data"]["init_args"]["judged"] == [288, 384]
+    assert "against flow composed from the maps of 10 Hz" in answer.out and report["metrics"]["epe_10hz_reset"] > 0
 
 
 @pytest.mark.slow
