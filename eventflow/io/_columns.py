@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from eventflow.errors import InputError, did_you_mean
-from eventflow.events import UNITS
+from eventflow.events import UNITS, Schema
 
 #: Epoch units that ``time_format`` may name.
 EPOCHS = ("s", "ms", "us", "ns")
@@ -120,6 +120,41 @@ class LogColumns:
                 raise InputError(f"--columns {word!r}: expected name=value, such as time=Timestamp")
             data[name] = _parse(name, value)
         return cls.from_dict(data)
+
+
+def declared(words: Sequence[str] | None) -> tuple[LogColumns | str | None, Schema | None]:
+    """What ``--columns`` says: of a log, or (words without =, or sensor=) the order of a camera's columns and its
+    schema."""
+    if not words:
+        return None, None
+    order = [word for word in words if "=" not in word]
+    facts = dict(word.split("=", 1) for word in words if "=" in word)
+    if not order and not set(facts) <= {"unit", "sensor"}:
+        return LogColumns.from_words(words), None
+    if not order and set(facts) == {"unit"}:  # of the one or the other
+        return LogColumns.from_words(words), Schema(unit=facts["unit"])
+    if unknown := set(facts) - {"unit", "sensor"}:
+        raise InputError(
+            f"--columns {' '.join(words)}: of a camera's table, expected the order of its columns, unit= and sensor=, "
+            f"as in t y x p unit=us sensor=640x480; {did_you_mean(min(unknown), ('unit', 'sensor'))}"
+        )
+    if facts.get("unit", "us") not in UNITS:
+        raise InputError(f"--columns unit={facts['unit']}: {did_you_mean(facts['unit'], UNITS)}")
+    size = re.fullmatch(r"(\d+)x(\d+)", facts.get("sensor", "1x1"))
+    if size is None or not int(size[1]) or not int(size[2]):
+        raise InputError(f"--columns sensor={facts['sensor']}: expected width x height, as in sensor=640x480")
+    schema = Schema(unit=facts.get("unit", "1"))
+    if "sensor" in facts:
+        schema = replace(schema, width=int(size[1]), height=int(size[2]))
+    return " ".join(order) or None, schema
+
+
+def schema_of(words: Sequence[str] | None) -> tuple[str | None, Schema | None]:
+    """The order of a camera's columns and its schema, as said by ``--columns t y x p unit=us sensor=640x480``."""
+    said, schema = declared(words)
+    if isinstance(said, LogColumns) and schema is None:
+        raise InputError(f"--columns {' '.join(words or ())}: a camera's recording is expected, not a log")
+    return said if isinstance(said, str) else None, schema
 
 
 def on_command_line(**changes: object) -> str:

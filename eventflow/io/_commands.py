@@ -12,7 +12,7 @@ from eventflow.errors import InputError
 from eventflow.io import _catalogue
 from eventflow.io._card import SPLITS, Card
 from eventflow.io._catalogue import has_card, list_datasets, load_dataset, load_with_reports
-from eventflow.io._columns import LogColumns
+from eventflow.io._columns import LogColumns, declared
 from eventflow.io._read import is_recording, open_recording, read_events, read_with_report
 from eventflow.io._sniff import is_bag_folder
 from eventflow.io._write import convert_recording, write_events
@@ -24,6 +24,8 @@ from eventflow.io.info._recording_page import render_recording
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from eventflow.events import Schema
+
 
 def data_info(path_or_name: str, *, columns: list[str] | None = None, format: str | None = None) -> None:
     """Print a page about a file, however broken, or a page for each split of a dataset.
@@ -31,7 +33,9 @@ def data_info(path_or_name: str, *, columns: list[str] | None = None, format: st
     Args:
         path_or_name: a file in any format, a dataset's name, or a dataset's folder.
         columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d time_format=%d/%m/%Y ...
-        format: of the file: parquet, easytpp, pkl, csv, jsonl, xes, weblog; found from its content by default.
+            Of a camera's table: their order, and where it is not known, unit and sensor: t y x p unit=us sensor=640x480
+        format: of the file: parquet, easytpp, pkl, csv, jsonl, xes, weblog, or a camera's, such as evt3; found from its
+            content by default.
 
     Raises:
         InputError: if there is no such file or dataset, or if nothing in it can be described.
@@ -39,18 +43,21 @@ def data_info(path_or_name: str, *, columns: list[str] | None = None, format: st
     from rich.console import Console
 
     console = Console()
-    for page in info_pages(path_or_name, columns=LogColumns.from_words(columns) if columns else None, format=format):
+    said, schema = declared(columns)
+    for page in info_pages(path_or_name, columns=said, format=format, schema=schema):
         console.print(page)
         console.print()
 
 
 def info_pages(
-    path_or_name: str | PathLike[str], *, columns: LogColumns | None = None, format: str | None = None
-) -> Iterator[RenderableType]:
+    path_or_name: str | PathLike[str], *, columns: LogColumns | str | None = None, format: str | None = None,
+    schema: Schema | None = None,
+) -> Iterator[RenderableType]:  # fmt: skip
     """What :func:`data_info` prints, as rich renderables."""
     if _is_file(path_or_name):
-        if is_recording(path_or_name, format=format):
-            recording = open_recording(path_or_name, format=format, recover=True)
+        if is_recording(path_or_name, format=format, columns=columns):
+            order = columns if isinstance(columns, str) else None
+            recording = open_recording(path_or_name, format=format, schema=schema, recover=True, columns=order)
             yield render_recording(describe_recording(recording, title=str(path_or_name)))
             return
         events, report = read_with_report(path_or_name, format=format, columns=columns, lenient=True)
@@ -113,6 +120,7 @@ def data_convert(
         target: a file, or udp://host:port?format=... (tcp, too), to which a recording is sent at its own pace (&speed=2
             twice as fast, 0 at once). A file's suffix chooses the format. For a dataset: a folder, which is made.
         columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d sort=true ...
+            Of a camera's table: their order, and where it is not known, unit and sensor: t y x p unit=us sensor=640x480
         format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog, or a camera's, such as evt3; found from
             its content by default.
         recover: of a camera's recording that is cut off or damaged, take the events before the fault, with a warning.
@@ -121,13 +129,16 @@ def data_convert(
         return _convert_live(source, target, format=format, recover=recover)
     out = Path(target)
     if _is_file(source):
-        if is_recording(source, format=format):
-            report = convert_recording(open_recording(source, format=format, recover=recover), out)
+        said, schema = declared(columns)
+        if is_recording(source, format=format, columns=said):
+            said = said if isinstance(said, str) else None
+            recording = open_recording(source, format=format, schema=schema, recover=recover, columns=said)
+            report = convert_recording(recording, out)
             if report is not None:
                 report.warn()
                 return
-        declared = LogColumns.from_words(columns) if columns else None
-        write_events(read_events(source, format=format, columns=declared, recover=recover), out)
+        events = read_events(source, format=format, columns=said, schema=schema, recover=recover)
+        write_events(events, out)
         return
     if columns or format:
         raise InputError(f"{source} is a dataset, whose card says how to read it; columns and format are for files")

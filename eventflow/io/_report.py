@@ -63,8 +63,8 @@ class ReadReport:
         return "\n".join(lines)
 
     def warn(self) -> None:
-        """Say it aloud if rows were left out, or if the file is broken."""
-        if self.skipped or self.facts.get("broken"):
+        """Say it aloud if rows were left out, if the file is broken, or if something was assumed."""
+        if self.skipped or self.facts.get("broken") or self.facts.get("assumed"):
             warnings.warn(ReadWarning(self), stacklevel=3)
 
 

@@ -18,7 +18,7 @@ class Request:
 
     ``lenient`` describes rather than refuses: bad rows are counted and left out, disorder is kept as it is. Only the
     info page reads like that. Cameras' readers apply the ``window`` themselves, and with ``recover`` they return what
-    lies before a fault.
+    lies before a fault; ``order`` is that of their columns, where the caller says it.
     """
 
     path: Path
@@ -28,6 +28,7 @@ class Request:
     lenient: bool = False
     window: tuple[float, float] | None = None
     recover: bool = False
+    order: str = ""
 
     @property
     def skips(self) -> bool:

@@ -31,8 +31,11 @@ def known_formats() -> str:
     return "\n".join(f"  {name:11} {', '.join(suffixes):15} {what}" for name, (suffixes, what) in FORMATS.items())
 
 
-def sniff(path: Path) -> str:
-    """The format of ``path``; an :class:`InputError` that lists the known ones if it is none of them."""
+def sniff(path: Path, *, ordered: bool = False) -> str:
+    """The format of ``path``; an :class:`InputError` that lists the known ones if it is none of them.
+
+    ``ordered``: it is known to be a camera's table, so that a text of any numbers is one.
+    """
     if is_bag_folder(path):
         return "rosbag2"
     head = _head(path)
@@ -42,6 +45,8 @@ def sniff(path: Path) -> str:
     found = _from_content(head) or sniff_camera(head, path)
     if found:
         return found
+    if ordered and b"\0" not in head:
+        return "text"
     for known, (suffixes, _) in FORMATS.items():
         if name.removesuffix(".gz").endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
             return known

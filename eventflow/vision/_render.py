@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from eventflow.events import Events
 from eventflow.ops import event_frame, voxel_grid
 from eventflow.ops._columns import Columns, columns
 from eventflow.ops.time_surface import decayed, latest
+
+if TYPE_CHECKING:
+    from eventflow.io import Recording
 
 Array = NDArray[Any]
 #: name -> (background, negative, positive), each RGB.
@@ -58,6 +62,7 @@ def data_render(
     src: str, out: Path, *, window_ms: float = 33.0, fps: float = 25.0,
     style: Literal["polarity", "surface", "voxels"] = "polarity", colours: Literal["light", "dark", "grey"] = "light",
     tau_ms: float = 30.0, bins: int = 5, start_ms: float | None = None, end_ms: float | None = None, scale: int = 1,
+    columns: list[str] | None = None,
 ) -> None:  # fmt: skip
     """Draw an event camera's recording: a picture of its busiest window (.png), or a film (.gif, .mp4).
 
@@ -73,6 +78,8 @@ def data_render(
         start_ms: leave out what is before, counted from the first event.
         end_ms: leave out what is after.
         scale: enlarge each pixel so many times.
+        columns: of a text or numpy array: the order of its columns, and where it is not known, unit and sensor:
+            t y x p unit=us sensor=640x480
     """
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
@@ -80,27 +87,76 @@ def data_render(
     if not (window_ms > 0 and fps > 0 and scale >= 1):
         raise InputError(f"render(window_ms={window_ms}, fps={fps}, scale={scale}): expected positive numbers")
     look = Look(style, colours, tau_ms, bins)
-    events = _read(src, start_ms, end_ms)
-    length = round(window_ms * 1e3)
-    count = max(-(-int(events.span[0, 1] - events.span[0, 0]) // length), 1)
-    if out.suffix.lower() == ".png":
-        picture = enlarged(frame(_busiest(events, length), look), scale)
-        _save(out, lambda path: _pillow().fromarray(picture).save(path, format="PNG"))
-    else:
-        shown = (enlarged(picture, scale) for picture in _progress(frames(events, length, look), count))
-        _save(out, lambda path: (_gif if out.suffix.lower() == ".gif" else _mp4)(path, shown, fps))
-    drawn = "one window" if out.suffix.lower() == ".png" else f"{count} windows"
-    print(f"{out}: {drawn} of {window_ms:g} ms, {style}, of {events.num_events:,} events")
+    recording, length = _opened(src, columns), max(round(window_ms * 1e3), 1)
+    bounds = _bounds(recording, start_ms, end_ms)
+    told = _Count(_parts(recording, bounds, length, still=out.suffix.lower() == ".png"))
+    drawn = told if out.suffix.lower() == ".png" else _progress(told, None)
+    pictures = (enlarged(picture, scale) for picture in frames(drawn, look))
+    writers = {".png": _png, ".gif": _gif, ".mp4": _mp4}
+    _save(out, lambda path: writers[out.suffix.lower()](path, pictures, fps))
+    windows = "one window" if out.suffix.lower() == ".png" else f"{told.windows} windows"
+    print(f"{out}: {windows} of {window_ms:g} ms, {style}, of {told.events:,} events")
 
 
-def frames(events: Events, length: int, look: Look) -> Iterator[Array]:
-    """(height, width, 3) uint8 for each consecutive window of ``length`` us of one sequence.
+def _opened(src: str, columns: list[str] | None) -> Recording:
+    from eventflow.io import open_recording
+    from eventflow.io._columns import schema_of
+
+    order, schema = schema_of(columns)
+    recording = open_recording(src, columns=order, schema=schema)
+    if recording.first is None:
+        raise InputError(f"{src}: no events, nothing to draw")
+    height, width = recording.schema.height, recording.schema.width
+    if height is None or width is None:
+        sides = [(part.marks["y"].max(), part.marks["x"].max()) for part in recording.chunks()]
+        height, width = (int(max(side)) + 1 for side in zip(*sides, strict=True))
+        recording.schema = replace(recording.schema, height=height, width=width)
+    return recording
+
+
+def _bounds(recording: Recording, start_ms: float | None, end_ms: float | None) -> tuple[int, int | None]:
+    """What is drawn: from the beginning of the span, or of what was asked for, to its end (None: the last event)."""
+    stated, first = recording.stated_span, recording.first or 0
+    begin = (stated[0] if stated else first) if start_ms is None else first + round(start_ms * 1e3)
+    end = (stated[1] if stated else None) if end_ms is None else first + round(end_ms * 1e3)
+    if end is not None and not begin < end:
+        raise InputError(f"render(start_ms={start_ms}, end_ms={end_ms}): expected start_ms < end_ms")
+    some = next(recording.chunks(window=(begin, 2**62 if end is None else end)), None)
+    if some is None:
+        raise InputError(f"{recording.name}: no events from start_ms={start_ms} to end_ms={end_ms}")
+    return begin, end
+
+
+def _parts(recording: Recording, bounds: tuple[int, int | None], length: int, *, still: bool) -> Iterator[Events]:
+    """The windows one after the other, or the busiest one."""
+    if not still:
+        return recording.window(dt=length, within=bounds)
+    begin = _busiest(recording, (bounds[0], 2**62 if bounds[1] is None else bounds[1]), length)
+    return iter([recording.read((begin, begin + length))])
+
+
+class _Count:
+    """Windows, counted as they pass by."""
+
+    def __init__(self, parts: Iterator[Events]) -> None:
+        self._parts = parts
+        self.windows = self.events = 0
+
+    def __iter__(self) -> Iterator[Events]:
+        for part in self._parts:
+            self.windows, self.events = self.windows + 1, self.events + part.num_events
+            yield part
+
+
+def frames(parts: Iterable[Events], look: Look) -> Iterator[Array]:
+    """(height, width, 3) uint8 for each of consecutive windows of one recording.
 
     A time surface remembers what was before its window.
     """
-    height, width = _size(events)
-    memory = np.full((2, height, width), -np.inf)
-    for part in events.window(dt=length):
+    memory: Array | None = None
+    for part in parts:
+        if memory is None:
+            memory = np.full((2, *_size(part)), -np.inf)
         yield frame(part, look, memory=memory)
 
 
@@ -150,46 +206,30 @@ def _surface(c: Columns, size: tuple[int, int], end: float, look: Look, memory: 
     return np.where(positive >= negative, positive, -negative)
 
 
-def _read(src: str, start_ms: float | None, end_ms: float | None) -> Events:
-    from eventflow.io import read_events
-
-    events = read_events(src)
-    if not {"x", "y", "p"} <= set(events.marks) or len(events) != 1:
-        raise InputError(f"{src}: columns {sorted(events.marks)}; expected one camera recording: x, y, p")
-    if not events.num_events:
-        raise InputError(f"{src}: no events, nothing to draw")
-    if events.schema.unit != "us":
-        raise InputError(f"{src}: its times are in {events.schema.unit!r}; expected us, as recordings have them")
-    first = events.t[0].item()
-    begin = events.span[0, 0].item() if start_ms is None else first + round(start_ms * 1e3)
-    end = events.span[0, 1].item() if end_ms is None else first + round(end_ms * 1e3)
-    if not begin < end:
-        raise InputError(f"render(start_ms={start_ms}, end_ms={end_ms}): expected start_ms < end_ms")
-    events = events.slice(begin, end)
-    if not events.num_events:
-        raise InputError(f"{src}: no events from start_ms={start_ms} to end_ms={end_ms}")
-    return events
-
-
 def _size(events: Events) -> tuple[int, int]:
     height, width = events.schema.height, events.schema.width
     x, y = events.marks["x"], events.marks["y"]
     return height or int(y.max(initial=0)) + 1, width or int(x.max(initial=0)) + 1
 
 
-def _busiest(events: Events, length: int) -> Events:
-    """The window of ``length`` us from an event on with the most events."""
-    t = events.t
-    starts = np.arange(0, len(t), max(len(t) // 500, 1))
-    counts = np.searchsorted(t, t[starts] + length) - starts
-    begin = t[starts[int(np.argmax(counts))]].item()
-    return events.slice(begin, begin + length)
+def _busiest(recording: Recording, bounds: tuple[int, int], length: int) -> int:
+    """When the window of ``length`` us with the most events begins, to a quarter of it."""
+    step, counts = max(length // 4, 1), Counter[int]()
+    for part in recording.chunks(window=bounds):
+        places, sizes = np.unique((part.t - bounds[0]) // step, return_counts=True)
+        counts.update(dict(zip(places.tolist(), sizes.tolist(), strict=True)))
+    totals = Counter[int]()
+    for place, count in counts.items():
+        for back in range(4):
+            totals[place - back] += count
+    most = max(totals.values())
+    return bounds[0] + max(min(place for place, count in totals.items() if count == most), 0) * step
 
 
-def _progress(pictures: Iterator[Array], count: int) -> Iterator[Array]:
+def _progress(parts: Iterable[Events], count: int | None) -> Iterator[Events]:
     from rich.progress import track
 
-    yield from track(pictures, description="frames", total=count, transient=True)
+    yield from track(parts, description="frames", total=count, transient=True)
 
 
 def _pillow() -> Any:
@@ -208,9 +248,14 @@ def _save(out: Path, write: Any) -> None:
         part.unlink(missing_ok=True)
 
 
+def _png(path: Path, pictures: Iterator[Array], fps: float) -> None:
+    _pillow().fromarray(next(pictures)).save(path, format="PNG")
+
+
 def _gif(path: Path, pictures: Iterator[Array], fps: float) -> None:
     image = _pillow()
-    first, *rest = [image.fromarray(picture).quantize(64) for picture in pictures]
+    rest = (image.fromarray(picture).quantize(64) for picture in pictures)
+    first = next(rest)
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
 
 

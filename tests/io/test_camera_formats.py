@@ -45,7 +45,7 @@ def test_text(name: str, tmp_path: Path) -> None:
 
 def test_text_in_a_declared_unit(tmp_path: Path) -> None:
     path = tmp_path / "rec.txt"
-    path.write_text("5000 1 2 1\n7500 1 2 0\n")
+    path.write_text("# t x y p\n5000 1 2 1\n7500 1 2 0\n")
     assert read_events(path, schema=Schema(unit="ns")).t.tolist() == [5, 8]
     with pytest.raises(InputError, match="times in 'h'"):
         read_events(path, schema=Schema(unit="h"))

@@ -13,7 +13,7 @@ import pytest
 
 from eventflow.errors import InputError
 from eventflow.events import Events
-from eventflow.io import open_recording, read_events
+from eventflow.io import ReadWarning, read_events
 from eventflow.ops.encode import encode_evt3
 
 T = np.sort(np.random.default_rng(0).integers(0, 200_000, 400))
@@ -28,17 +28,6 @@ def same(events: Events) -> bool:
 def lines(order: str, *, seconds: bool = False, separator: str = " ") -> str:
     shown = {**COLUMNS, "t": [f"{t / 1e6:.6f}" for t in T] if seconds else T}
     return "".join(separator.join(map(str, row)) + "\n" for row in zip(*(shown[k] for k in order), strict=True))
-
-
-@pytest.mark.parametrize("seconds", [False, True])
-@pytest.mark.parametrize("order", ["txyp", "xytp", "xypt"])
-def test_columns_without_a_header(order: str, seconds: bool, tmp_path: Path) -> None:
-    path = tmp_path / "rec.txt"
-    path.write_text(lines(order, seconds=seconds))
-    recording = open_recording(path)
-    assert same(recording.read())
-    told = [note for note in recording.report.notes if "no header names its columns" in note]
-    assert len(told) == (order != "txyp")
 
 
 def test_lines_that_are_no_events_in_any_order(tmp_path: Path) -> None:
@@ -68,7 +57,7 @@ def test_heads_of_text(head: str, tmp_path: Path) -> None:
 
 def test_the_first_time_is_a_whole_second(tmp_path: Path) -> None:
     path = tmp_path / "rec.txt"
-    path.write_text("0 1 2 1\n0.5 3 4 0\n")
+    path.write_text("# t x y p\n0 1 2 1\n0.5 3 4 0\n")
     assert read_events(path).t.tolist() == [0, 500_000]
 
 
@@ -194,3 +183,23 @@ def test_event_stream_kinds(kind: str, tmp_path: Path) -> None:
     with library.Encoder(str(tmp_path / "rec.es"), kind, 120, 100) as encoder:
         encoder.write(rows)
     assert same(read_events(tmp_path / "rec.es"))
+
+
+def test_aedat1(tmp_path: Path) -> None:
+    """A DVS128: x, y from the right and from below, the polarity bit 0 for brighter; blocks are cut anywhere."""
+    address = ((127 - Y) << 8 | (127 - X) << 1 | (1 - P)).astype(">u2")
+    rows = np.zeros(len(T), [("a", ">u2"), ("t", ">u4")])
+    rows["a"], rows["t"] = address, T
+    path = tmp_path / "rec.dat"
+    path.write_bytes(b"#!AER-DAT1.0\r\n# by hand\r\n" + rows.tobytes())
+    events = read_events(path)
+    assert same(events) and (events.schema.height, events.schema.width) == (128, 128)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match=f"byte {25 + 6 * 399:,}: the file is cut off within a record; 4 bytes"):
+        read_events(path)
+    with pytest.warns(ReadWarning, match="399 events before that were kept"):
+        assert read_events(path, recover=True).num_events == 399
+    big = np.tile(rows, 1000)
+    big["t"] = np.sort(np.random.default_rng(0).integers(0, 1 << 30, len(big)))
+    path.write_bytes(b"#!AER-DAT1.0\r\n" + big.tobytes())
+    assert np.array_equal(read_events(path).t, big["t"])

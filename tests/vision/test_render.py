@@ -7,6 +7,7 @@ import pytest
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
+from eventflow.io import write_events
 from eventflow.vision import Look, data_render, random_scene, simulate
 from eventflow.vision._render import COLOURS, enlarged, frame, frames
 
@@ -24,7 +25,7 @@ def recording(tmp_path):
     ev = simulate(random_scene(0, height=H, width=W, speed=400), duration=0.05)
     lines = [f"{a / 1e6:.6f} {b} {c} {d}" for a, b, c, d in zip(ev.t, *(ev.marks[k] for k in "xyp"), strict=True)]
     path = tmp_path / "rec.txt"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("# t x y p\n" + "\n".join(lines) + "\n")
     return path
 
 
@@ -41,9 +42,8 @@ def test_signs_have_their_colours_and_silence_the_background(style, colours) -> 
 
 
 def test_a_surface_remembers_and_fades() -> None:
-    first, second = frames(
-        events([10_000, 60_000], [3, 7], [2, 5], [1, 1]), 50_000, Look(style="surface", colours="grey")
-    )
+    windows = events([10_000, 60_000], [3, 7], [2, 5], [1, 1]).window(dt=50_000)
+    first, second = frames(windows, Look(style="surface", colours="grey"))
     assert 128 < second[2, 3, 0] < first[2, 3, 0] < 255 and second[5, 7, 0] > second[2, 3, 0]
     assert first[5, 7, 0] == 128
 
@@ -63,6 +63,14 @@ def test_png(recording, tmp_path, style, capsys) -> None:
     assert picture.shape[0] >= 2 * 19 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
     assert "one window of 10 ms" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "rec.txt"]
+
+
+def test_a_still_is_of_the_busiest_window(tmp_path, capsys) -> None:
+    t = [*range(0, 90_000, 1000), *range(50_000, 52_000, 10)]
+    ev = events(sorted(t), np.zeros(len(t), int), np.zeros(len(t), int), np.ones(len(t), int))
+    write_events(ev, tmp_path / "rec.npz")
+    data_render(str(tmp_path / "rec.npz"), tmp_path / "a.png", window_ms=4)
+    assert f"{200 + 4} events" in capsys.readouterr().out
 
 
 def test_gif_and_mp4_have_a_frame_for_each_window(recording, tmp_path) -> None:

@@ -34,13 +34,17 @@ _CAMERAS = {
     "evt21": _Camera((), "Prophesee RAW, EVT 2.1", "_prophesee", "open_raw", "evt21"),
     "evt3": _Camera((".raw",), "Prophesee RAW, EVT 3.0", "_prophesee", "open_raw", "evt3"),
     "dat": _Camera((".dat",), "Prophesee DAT", "_prophesee", "open_dat"),
+    "aedat1": _Camera((), "jAER's AEDAT 1 (DVS128)", "_aer", "open_aedat1"),
     "aedat2": _Camera((), "jAER's AEDAT 2 (DVS128, DAVIS240, DAVIS346)", "_aer", "open_aedat2"),
     "aedat31": _Camera((), "cAER's AEDAT 3.1", "_aer", "open_aedat31"),
     "nmnist": _Camera((".bin",), "N-MNIST and N-Caltech101, five bytes an event", "_aer", "open_nmnist"),
     "text": _Camera((), "text, one event a line: t x y p", "_lines", "open_text"),
-    "npy": _Camera((".npy",), "numpy's structured array with t, x, y, p (tonic's dtype)", "_arrays", "open_npy"),
-    "npz": _Camera((".npz",), "numpy's archive of t, x, y, p, or of one structured array", "_arrays", "open_npz"),
-    "dsec": _Camera((), "HDF5 in DSEC's layout: events/{t,x,y,p}", "_hdf5", "open_dsec"),
+    "npy": _Camera((".npy",), "numpy's records t, x, y, p (tonic's dtype), or n x 4 numbers", "_arrays", "open_npy"),
+    "npz": _Camera((".npz",), "numpy's archive of t, x, y, p, or of one such array", "_arrays", "open_npz"),
+    "dsec": _Camera((), "HDF5 in DSEC's layout: events/{t,x,y,p}", "_hdf5_columns", "open_dsec"),
+    "m3ed": _Camera((), "HDF5 in M3ED's layout, left camera", "_hdf5_columns", "open_m3ed", "left"),
+    "m3ed-right": _Camera((), "HDF5 in M3ED's layout, right camera", "_hdf5_columns", "open_m3ed", "right"),
+    "columns": _Camera((), "HDF5 with t, x, y, p in one group: event_utils, ...", "_hdf5_columns", "open_columns"),
     "mvsec": _Camera((), "HDF5 in MVSEC's layout, left camera", "_hdf5", "open_mvsec", "left"),
     "mvsec-right": _Camera((), "HDF5 in MVSEC's layout, right camera", "_hdf5", "open_mvsec", "right"),
     "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
@@ -49,6 +53,8 @@ _CAMERAS = {
     "rosbag2": _Camera((".db3", ".mcap"), "ROS 2 bag, dvs or event_camera_msgs (extra ros)", "_rosbag2", "open_bag2"),
     "es": _Camera((".es",), "Event Stream, dvs or atis (extra es)", "_libraries", "open_es"),
 }
+#: Formats in which the order of columns may have to be said.
+TABLES = ("text", "npy", "npz")
 _MAGIC = {
     b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"Event Stream": "es", b"#ROSBAG": "rosbag",
     b"SQLite format 3\0": "rosbag2", b"\x89MCAP0\r\n": "rosbag2",
@@ -63,13 +69,15 @@ CAMERA_WRITERS = {
 
 
 def open_camera(
-    path: Path, name: str, *, schema: Schema | None = None, recover: bool = False
-) -> Recording:  # fmt: skip
+    path: Path, name: str, *, schema: Schema | None = None, recover: bool = False, columns: str = ""
+) -> Recording:
     """The recording in a file of a known camera format (see :func:`eventflow.io.open_recording`)."""
     camera = _CAMERAS[name]
     given = schema or Schema()
     unit = given.unit if given.unit != "1" else None
-    opening = Opening(path, given.height, given.width, camera.variant, unit)
+    opening = Opening(path, given.height, given.width, camera.variant, unit, columns)
+    if columns and name not in TABLES:
+        raise opening.error(f"columns={columns!r} is for {', '.join(TABLES)}; {name} says itself what is where")
     if path.is_file() and _compressed(path):
         raise opening.error("compressed by gzip; recordings are read as they are. Write: gunzip --keep FILE")
     opener: Callable[[Opening], Source] = getattr(import_module(f"{__name__}.{camera.module}"), camera.opener)
@@ -84,8 +92,9 @@ def _compressed(path: Path) -> bool:
 def read(request: Request) -> Events:
     """Events for ``read_events``; what was noticed goes into the request's report."""
     recording = open_camera(
-        request.path, request.report.format, schema=request.schema, recover=request.recover or request.lenient
-    )
+        request.path, request.report.format, schema=request.schema, recover=request.recover or request.lenient,
+        columns=request.order,
+    )  # fmt: skip
     events = recording.read(request.window)
     request.report.rows = events.num_events
     request.report.facts |= recording.report.facts
@@ -139,8 +148,8 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
         encoding = parse_header(head).encoding
         if encoding is not None:
             return encoding if encoding in _CAMERAS else None
-    if head[:10] == b"#!AER-DAT2":
-        return "aedat2"
+    if head[:10] in (b"#!AER-DAT1", b"#!AER-DAT2"):
+        return f"aedat{head[9:10].decode()}"
     if head[:12] == b"#!AER-DAT3.1":
         return "aedat31"
     if head[:12] == b"#!AER-DAT4.0":

@@ -1,13 +1,17 @@
-"""jAER's and cAER's files (AEDAT 2 and 3.1) and the five-byte events of N-MNIST and N-Caltech101."""
+"""jAER's and cAER's files (AEDAT 1, 2 and 3.1) and the five-byte events of N-MNIST and N-Caltech101."""
 
 from __future__ import annotations
 
 import re
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from eventflow.io.cameras._source import Opening
 from eventflow.io.cameras._words import WordSource
-from eventflow.ops.decode import decode_aedat2, decode_aedat31, decode_nmnist
+from eventflow.ops.decode import Decoded, DecoderState, decode_aedat2, decode_aedat31, decode_nmnist
+from eventflow.ops.decode._state import RecordRegisters
 
 _CAMERAS = {"dvs128": (128, 128), "davis240": (180, 240), "davis346": (260, 346)}
 #: Other names that headers have for them.
@@ -17,6 +21,28 @@ _END = b"#!END-HEADER\r\n"
 #: Where jAER says so, the line with which the header ends.
 _LAST = b"#end of ascii header"
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+
+
+def open_aedat1(opening: Opening) -> WordSource:
+    """AEDAT 1: six bytes an event, those of a DVS128 in AEDAT 2 without the upper half of the address."""
+    _, begin = _header(opening)
+    height, width = _CAMERAS["dvs128"]
+    return WordSource(opening, height, width, sorted=True, begin=begin, record=6, decode=_decode_aedat1)
+
+
+def _decode_aedat1(data: Any, state: DecoderState | None) -> Decoded:
+    state = state or DecoderState(RecordRegisters())
+    records = np.frombuffer(state.tail + bytes(data), np.uint8)
+    whole, tail = records[: len(records) // 6 * 6].reshape(-1, 6), records[len(records) // 6 * 6 :].tobytes()
+    wide = np.zeros((len(whole), 8), np.uint8)
+    wide[:, 2:] = whole
+    before = state.position
+    out = decode_aedat2(wide.reshape(-1), state._replace(tail=b""), camera="dvs128")
+    fault = out.state.fault
+    taken = (out.state.position - before) // 8 * 6 + before
+    if fault is not None:
+        fault, tail = fault._replace(position=(fault.position - before) // 8 * 6 + before), b""
+    return out._replace(state=out.state._replace(position=taken, tail=tail, fault=fault))
 
 
 def open_aedat2(opening: Opening) -> WordSource:

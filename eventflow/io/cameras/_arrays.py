@@ -1,39 +1,56 @@
-"""numpy's files: a structured array (``.npy``, as tonic's), or arrays by name (``.npz``), read piece by piece.
+"""numpy's files: a structured array (``.npy``, as tonic's), n x 4 numbers, or arrays by name (``.npz``), read piece by
+piece.
 
-An ``.npz`` holds t, x, y and p (and height, width, span, as we write them), or one structured array with those fields.
-Times are integers in microseconds; fractional times, or others, need ``Schema(unit=...)``.
+An ``.npz`` holds t, x, y and p (and height, width, span, as we write them), or one array of records or of n x 4 (or 4 x
+n) numbers, whose order is told as that of a text is. Times are integers in microseconds; fractional times, or others,
+need ``Schema(unit=...)``.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
 
+from eventflow.errors import InputError
 from eventflow.io._text import Progress
-from eventflow.io.cameras._lines import EXPONENTS, NAMES
+from eventflow.io.cameras._lines import EXPONENTS
+from eventflow.io.cameras._order import NAMES, Told, declared, tell
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
-#: Events read at a time.
-_ROWS = 1 << 18
+#: Events read at a time, and rows that tell the order of columns without names.
+_ROWS, _TELLING = 1 << 18, 2000
 _FIELDS = ("t", "x", "y", "p")
 
 
 @dataclass(slots=True)
 class _Member:
-    """One array in the file: its dtype, length, and how to open the bytes after its header."""
+    """One array in the file: its dtype, length, and how to open the bytes after its header.
+
+    ``skip``: bytes before its first row. ``table``: n x 4 numbers, "C" row by row or "F" column by column.
+    """
 
     dtype: np.dtype[Any]
     length: int
     name: str | None = None
+    skip: int = 0
+    table: str = ""
+
+    def column(self, i: int) -> _Member:
+        """Of a table that is stored column by column."""
+        return replace(self, skip=i * self.length * self.dtype.itemsize, table="")
+
+    def rows(self) -> _Member:
+        """A table that is stored row by row, as records."""
+        return replace(self, dtype=np.dtype([(str(i), self.dtype) for i in range(4)]), table="")
 
 
 @dataclass(slots=True)
 class ArraySource(Source):
-    """``members``: t, x, y, p, or ``all`` for a structured array; ``fields``: their names in it."""
+    """``members``: t, x, y, p, or ``all`` for an array of records; ``fields``: their names in it."""
 
     members: dict[str, _Member] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
@@ -62,39 +79,56 @@ def open_npy(opening: Opening) -> ArraySource:
     """One structured array."""
     with opening.path.open("rb") as file:
         member = _header(opening, file, None)
-    return _structured(opening, member)
+    return _single(opening, member)
 
 
 def open_npz(opening: Opening) -> ArraySource:
     """Arrays by name, or one structured array."""
-    try:
-        with zipfile.ZipFile(opening.path) as archive:
-            members = {}
-            facts: dict[str, Any] = {}
-            if other := [name for name in archive.namelist() if not name.endswith(".npy")]:
-                held = ", ".join(other[:4])
-                raise opening.error(f"a zip archive with {held}; expected numpy's arrays. Unpack it first")
-            for name in archive.namelist():
-                key = name.removesuffix(".npy")
-                with archive.open(name) as file:
-                    member = _header(opening, file, name)
-                    members[key] = member
-                    if key in ("height", "width", "span") and member.dtype.kind in "iu" and member.length <= 2:
-                        facts[key] = np.frombuffer(file.read(member.dtype.itemsize * member.length), member.dtype)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError) as error:
-        raise opening.error(f"an .npz archive that cannot be opened ({error}); it is probably cut off") from None
+    members, facts, other = _members(opening)
     found = {key: _named(members, NAMES[key]) for key in _FIELDS}
-    structured = [member for member in members.values() if member.dtype.names]
     if None in found.values():
-        if len(structured) != 1:
-            raise opening.error(f"expected the arrays t, x, y, p or one structured array; it has {', '.join(members)}")
-        return _structured(opening, structured[0])
+        whole = [member for member in members.values() if member.dtype.names or member.table]
+        if other and not whole:
+            raise other[0]
+        if len(whole) != 1:
+            raise opening.error(
+                f"expected the arrays t, x, y, p, or one of records or of n x 4 numbers; it has {', '.join(members)}"
+            )
+        return _single(opening, whole[0])
+    if opening.columns:
+        raise opening.error(f"columns={opening.columns!r} is for n x 4 numbers; its arrays have names")
+    if tables := [member.name for member in found.values() if member is not None and member.table]:
+        raise opening.error(f"{', '.join(map(str, tables))}: a table; expected one dimension")
     lengths = {key: member.length for key, member in found.items() if member is not None}
     if len(set(lengths.values())) > 1:
         raise opening.error(f"its arrays have different lengths: {lengths}")
     chosen = {key: member for key, member in found.items() if member is not None}
     source = ArraySource(opening, members=chosen, exponent=_exponent(opening, chosen["t"].dtype))
     return _with_facts(source, facts)
+
+
+def _members(opening: Opening) -> tuple[dict[str, _Member], dict[str, Any], list[InputError]]:
+    """The arrays, the numbers height, width and span among them, and what is wrong with arrays that are of no use."""
+    members, facts, other = {}, {}, []
+    try:
+        with zipfile.ZipFile(opening.path) as archive:
+            if foreign := [name for name in archive.namelist() if not name.endswith(".npy")]:
+                held = ", ".join(foreign[:4])
+                raise opening.error(f"a zip archive with {held}; expected numpy's arrays. Unpack it first")
+            for name in archive.namelist():
+                key = name.removesuffix(".npy")
+                with archive.open(name) as file:
+                    try:
+                        member = _header(opening, file, name)
+                    except InputError as error:
+                        other.append(error)
+                        continue
+                    members[key] = member
+                    if key in ("height", "width", "span") and member.dtype.kind in "iu" and member.length <= 2:
+                        facts[key] = np.frombuffer(file.read(member.dtype.itemsize * member.length), member.dtype)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError) as error:
+        raise opening.error(f"an .npz archive that cannot be opened ({error}); it is probably cut off") from None
+    return members, facts, other
 
 
 def _with_facts(source: ArraySource, facts: dict[str, Any]) -> ArraySource:
@@ -106,7 +140,47 @@ def _with_facts(source: ArraySource, facts: dict[str, Any]) -> ArraySource:
     return source
 
 
+def _single(opening: Opening, member: _Member) -> ArraySource:
+    """All events in one array, of records or of n x 4 numbers."""
+    if not member.table:
+        return _structured(opening, member)
+    order = declared(opening) if opening.columns else None
+    if order is not None and max(order) > 3:
+        raise opening.error(f"columns={opening.columns!r}; it has 4 columns")
+    exponent = _exponent(opening, member.dtype)
+    told = Told(order, "") if order is not None else tell(opening, _first(opening, member), _size(opening))
+    height, width = _size(opening)
+    source = ArraySource(opening, height, width, exponent=exponent)
+    if member.table == "C":
+        source.members = {"all": member.rows()}
+        source.fields = {key: str(column) for key, column in zip(_FIELDS, told.order, strict=True)}
+    else:
+        source.members = {key: member.column(i) for key, i in zip(_FIELDS, told.order, strict=True)}
+    if told.name:
+        said = f"its four columns have no names; by their numbers they are {told.name}"
+        (source.doubts if told.doubt else source.notes).append(said + (f". {told.doubt}" if told.doubt else ""))
+    return source
+
+
+def _size(opening: Opening) -> tuple[int | None, int | None]:
+    return opening.height, opening.width
+
+
+def _first(opening: Opening, member: _Member) -> Array:
+    """(n, 4): the first rows of a table."""
+    rows = min(member.length, _TELLING)
+    parts = [member.rows()] if member.table == "C" else [member.column(i) for i in range(4)]
+    read = []
+    for part in parts:
+        with _open_member(opening, part) as file:
+            read.append(_rows(file, part, (0, rows)))
+    columns = [read[0][str(i)] for i in range(4)] if member.table == "C" else read
+    return np.stack([column.astype(np.float64) for column in columns], 1)
+
+
 def _structured(opening: Opening, member: _Member) -> ArraySource:
+    if opening.columns:
+        raise opening.error(f"columns={opening.columns!r} is for n x 4 numbers; this is an array of {member.dtype}")
     names = member.dtype.names or ()
     fields = {key: next((name for name in names if name.lower() in NAMES[key]), "") for key in _FIELDS}
     if "" in fields.values():
@@ -148,13 +222,18 @@ def _header(opening: Opening, file: IO[bytes], name: str | None) -> _Member:
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, by_column, dtype = read(file)
     except (ValueError, EOFError, OSError) as error:
         raise opening.error(f"{where} has no readable numpy header ({error})") from None
     if dtype.hasobject:
         raise opening.error(f"{where} holds Python objects, which are never unpickled; expected numbers")
+    if len(shape) == 2 and 4 in shape and dtype.kind in "iufb":
+        turned = shape[1] != 4
+        return _Member(dtype, max(shape) if turned else shape[0], name, table="F" if turned != by_column else "C")
     if len(shape) > 1:
-        raise opening.error(f"{where} has shape {shape}; expected one dimension, of a column or of records t, x, y, p")
+        raise opening.error(
+            f"{where} has shape {shape}; expected one dimension, of a column or of records t, x, y, p, or n x 4 numbers"
+        )
     return _Member(dtype, shape[0] if shape else 1, name)
 
 
@@ -164,6 +243,7 @@ def _open_member(opening: Opening, member: _Member) -> IO[bytes]:
     else:
         file = zipfile.ZipFile(opening.path).open(member.name)
     _header(opening, file, member.name)
+    file.seek(member.skip, 1)
     return file
 
 

@@ -1,7 +1,6 @@
-"""HDF5 in three layouts: DSEC, MVSEC and Metavision. Only the rows of a window are read.
+"""HDF5: MVSEC, Metavision, and (in ``_hdf5_columns``) a dataset a column. Only the rows of a window are read.
 
-DSEC: ``events/{t, x, y, p}``, ``ms_to_idx`` and ``t_offset`` (t + t_offset is the camera's clock; 640 x 480). MVSEC:
-``davis/{left,right}/events``, n x 4 float64 (x, y, t in seconds, p; 346 x 260). Metavision: ``CD/events``.
+MVSEC: ``davis/{left,right}/events``, n x 4 float64 (x, y, t in seconds, p; 346 x 260). Metavision: ``CD/events``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import numpy as np
 
 from eventflow.errors import InputError, require
 from eventflow.io._text import Progress
-from eventflow.io.cameras._blosc import Chunked
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
 #: Events read at a time; of a window whose rows the index knows, all at once up to the second number.
@@ -118,81 +116,41 @@ def opened(opening: Opening, cache: int = _CACHE) -> Iterator[Any]:
 
 
 def layout(file: Any) -> str | None:
-    """dsec, mvsec or metavision: by what is in it."""
+    """dsec, m3ed, columns, mvsec or metavision: by what is in it."""
+    from eventflow.io.cameras._hdf5_columns import groups
+
     if all(f"events/{name}" in file for name in "xytp"):
         return "dsec"
     if "davis/left/events" in file or "davis/right/events" in file:
         return "mvsec"
-    return "metavision" if "CD/events" in file else None
+    if "CD/events" in file:
+        return "metavision"
+    found = groups(file)
+    return "m3ed" if any(path.startswith("prophesee/") for path in found) else "columns" if found else None
 
 
 def foreign(opening: Opening, file: Any) -> InputError:
     """The error for an HDF5 file of no known layout."""
     held = ", ".join(list(file)[:8]) or "nothing"
     return opening.error(
-        f"an HDF5 file of no known layout; it holds {held}. Expected events/{{x,y,t,p}} (DSEC), "
-        "davis/{left,right}/events (MVSEC) or CD/events (Metavision)"
+        f"an HDF5 file of no known layout; it holds {held}. Expected events/{{x,y,t,p}} (DSEC), events/{{xs,ys,ts,ps}} "
+        "(event_utils), prophesee/{left,right}/{x,y,t,p} (M3ED), davis/{left,right}/events (MVSEC) or CD/events "
+        "(Metavision)"
     )
-
-
-def open_dsec(opening: Opening) -> Hdf5Source:
-    """DSEC's events.h5."""
-    with opened(opening) as file:
-        _expect(opening, file, "dsec")
-        sets = {name: file[f"events/{name}"] for name in "txyp"}
-        lengths = {name: len(data) for name, data in sets.items()}
-        for data in sets.values():
-            _check_filters(opening, data)
-        offset = int(file["t_offset"][()]) if "t_offset" in file else 0
-        index = "ms_to_idx" in file
-        height = opening.height or _attribute(file, "height") or 480
-        width = opening.width or _attribute(file, "width") or 640
-        span, cache = _span(file), _room(*sets.values())
-    length = min(lengths.values())
-    notes = (
-        [f"its columns have different lengths ({lengths}); the shortest counts"]
-        if len(set(lengths.values())) > 1
-        else []
-    )
-
-    def bind(file: Any) -> Reader:
-        data = [file[f"events/{name}"] for name in "txyp"]
-        chunked = Chunked(data, [_filters(column) for column in data], added=offset)
-        steps = file["ms_to_idx"] if index else None
-
-        def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
-            t, x, y, p = chunked.rows(lo, hi)
-            return (_shifted(t, offset) if t.dtype.kind == "f" else t), x, y, p
-
-        def narrow(start: int) -> tuple[int, int]:
-            assert steps is not None
-            at, last = (start - offset) // 1000, len(steps) - 1
-            if at < 0 or last < 0:
-                return 0, 0 if at < 0 else length
-            return int(steps[min(at, last)]), int(steps[at + 1]) if at < last else length
-
-        return Reader(rows, lambda lo, hi: _shifted(data[0][lo:hi], offset), narrow if index else None)
-
-    return Hdf5Source(opening, height, width, span, notes=notes, bind=bind, length=length, cache=cache)
-
-
-def _shifted(t: Array, offset: int) -> Array:
-    """t + offset in int64; fractions of a microsecond are rounded."""
-    return np.add(np.rint(t).astype(np.int64) if t.dtype.kind == "f" else t, offset, dtype=np.int64)
 
 
 def open_mvsec(opening: Opening) -> Hdf5Source:
     """MVSEC; ``opening.variant`` is left or right. Seconds become microseconds, rounded."""
     path = f"davis/{opening.variant}/events"
     with opened(opening) as file:
-        _expect(opening, file, "mvsec")
+        expect(opening, file, "mvsec")
         if path not in file:
             raise opening.error(f"no {path} in it. Write: format={'mvsec' if 'right' in path else 'mvsec-right'!r}")
         data = file[path]
         if data.ndim != 2 or data.shape[1] != 4:
             raise opening.error(f"{path} has shape {data.shape}; expected n x 4: x, y, t, p")
-        _check_filters(opening, data)
-        length, cache = len(data), _room(data)
+        check_filters(opening, data)
+        length, cache = len(data), room(data)
 
     def bind(file: Any) -> Reader:
         data = file[path]
@@ -211,16 +169,16 @@ def open_metavision(opening: Opening) -> Hdf5Source:
     from eventflow.io.cameras._ecf import EcfRows
 
     with opened(opening) as file:
-        _expect(opening, file, "metavision")
+        expect(opening, file, "metavision")
         data = file["CD/events"]
         fields = data.dtype.names or ()
         if not set("xypt") <= set(fields):
             raise opening.error(f"CD/events has the fields {', '.join(fields) or 'none'}; expected x, y, p, t")
         size = _geometry(file)
-        length, cache = len(data), _room(data)
-        compressed = _ECF in _filters(data)
+        length, cache = len(data), room(data)
+        compressed = _ECF in filters(data)
         if not compressed:
-            _check_filters(opening, data)
+            check_filters(opening, data)
     height, width = opening.height or size[0], opening.width or size[1]
 
     def bind(file: Any) -> Reader:
@@ -236,7 +194,7 @@ def open_metavision(opening: Opening) -> Hdf5Source:
     return Hdf5Source(opening, height, width, bind=bind, length=length, cache=cache)
 
 
-def _expect(opening: Opening, file: Any, wanted: str) -> None:
+def expect(opening: Opening, file: Any, wanted: str) -> None:
     found = layout(file)
     if found != wanted:
         raise opening.error(
@@ -244,36 +202,26 @@ def _expect(opening: Opening, file: Any, wanted: str) -> None:
         )
 
 
-def _room(*sets: Any) -> int:
+def room(*sets: Any) -> int:
     """Bytes of cache that hold one chunk of any of these datasets."""
     return max(_CACHE, *(int(np.prod(data.chunks)) * data.dtype.itemsize for data in sets if data.chunks), 0)
 
 
-def _filters(data: Any) -> list[int]:
+def filters(data: Any) -> list[int]:
     made = data.id.get_create_plist()
     return [made.get_filter(i)[0] for i in range(made.get_nfilters())]
 
 
-def _check_filters(opening: Opening, data: Any) -> None:
+def check_filters(opening: Opening, data: Any) -> None:
     import h5py
 
-    for code in _filters(data):
+    for code in filters(data):
         if not h5py.h5z.filter_avail(code):
             if code in _FILTERS:
                 require("hdf5plugin", "vision")
             raise opening.error(
                 f"{data.name} needs the HDF5 filter {code} ({_FILTERS.get(code, 'unknown')}), which is not here"
             )
-
-
-def _attribute(file: Any, name: str) -> int | None:
-    value = file.attrs.get(name)
-    return int(value) if value is not None else None
-
-
-def _span(file: Any) -> tuple[int, int] | None:
-    value = file.attrs.get("span")
-    return (int(value[0]), int(value[1])) if value is not None and len(value) == 2 else None
 
 
 def _geometry(file: Any) -> tuple[int | None, int | None]:

@@ -1,9 +1,9 @@
-"""Text: one event a line, in the order that a header names, else ``t x y p`` (as the Event-Camera Dataset has it).
+"""Text: one event a line, in the order that the caller or a header names, else ``t x y p`` (the Event-Camera
+Dataset's), ``x y t p`` or ``x y p t`` (Metavision's), whichever alone the first lines can be; see :mod:`._order`.
 
-Where the first lines cannot be that, or their times would go back, ``x y t p`` and ``x y p t`` (as Metavision writes)
-are tried. Seconds if one of those times has a point or an exponent, else microseconds; ``Schema(unit=...)`` says it
-otherwise. A first line of two integers is the sensor's width and height, and so is ``%geometry:640,480``; ours is the
-comment ``# width 640 height 480 span 0 1000``.
+Seconds if one of their times has a point or an exponent, else microseconds; ``Schema(unit=...)`` says it otherwise. A
+first line of two integers is the sensor's width and height, and so is ``%geometry:640,480``; ours is the comment
+``# width 640 height 480 span 0 1000``, which also says that the order is t x y p.
 """
 
 from __future__ import annotations
@@ -14,37 +14,36 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from eventflow.io._text import Progress
+from eventflow.io.cameras._order import Array, Order, Told, check_times, declared, fitting, named, tell
 from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source
 from eventflow.ops.parse_events import parse_events
 
-NAMES = {
-    "t": ("t", "ts", "time", "timestamp", "timestamps"), "x": ("x", "xs"), "y": ("y", "ys"),
-    "p": ("p", "ps", "pol", "polarity", "on"),
-}  # fmt: skip
-#: Where t, x, y and p are in a line, likeliest first.
-_ORDERS = {"t x y p": (0, 1, 2, 3), "x y t p": (2, 0, 1, 3), "x y p t": (3, 0, 1, 2)}
 #: Microseconds in a unit, as a power of ten.
 EXPONENTS = {"s": 6, "ms": 3, "us": 0, "ns": -3}
 _BOM = b"\xef\xbb\xbf"
 _OURS = re.compile(r"#\s*width (\d+) height (\d+)(?: span (-?\d+) (-?\d+))?\s*$")
 _BARE = re.compile(r"# span (-?\d+) (-?\d+)\s*$")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+_WORDS = {"true": "1", "false": "0"}
 _GEOMETRY = re.compile(r"[#%]\s*geometry\s*:?\s*(\d+)\s*[,x]\s*(\d+)\s*$", re.IGNORECASE)
+#: What may stand before the names of columns in a comment.
+_TITLE = re.compile(r"[#%]+\s*(?:(?:columns|fields|format)\s*:)?\s*", re.IGNORECASE)
 _BLOCK = 1 << 22
 #: Bytes of the beginning that tell the order, and the most lines of it that are looked at.
-_HEAD, _LINES = 1 << 16, 200
-#: Fewer lines may be in order by chance.
-_TELLING = 8
+_HEAD, _LINES = 1 << 16, 2000
 
 
 @dataclass(slots=True)
 class _Head:
-    """What the first lines say: where the events begin (byte), columns, whether a header named them, size, span."""
+    """What the first lines say: where the events begin (byte), the order of their columns and how many they are, if a
+    header names them, sensor, span."""
 
     begin: int = 0
-    order: tuple[int, int, int, int] = (0, 1, 2, 3)
-    named: bool = False
+    order: Order | None = None
+    count: int | None = None
     size: tuple[int | None, int | None] = (None, None)
     span: tuple[int, int] | None = None
 
@@ -60,62 +59,69 @@ def looks_like_events(head: bytes) -> bool:
     lines = [line for line in whole.split("\n") if line.strip() and line[0] not in "#%"]
     if not lines:
         return bool(_OURS.match(whole) or _BARE.match(whole))
-    if _order(lines[0]) is not None:
-        return len(_cells(lines[0])) == 4
+    cells = _cells(lines[0])
+    if named(cells) is not None:
+        return len([cell for cell in cells if cell]) == 4  # with further columns it may be a log
     lines = lines[1:] if re.fullmatch(r"\d+ \d+\s*", lines[0]) else lines
-    return bool(_guess(lines))
-
-
-def _guess(lines: list[str]) -> str:
-    """The likeliest of ``_ORDERS`` for lines of four numbers: one in which time does not go back, if any; "": none."""
-    rows = [_cells(line) for line in lines[:_LINES]]
-    if not rows or not all(len(row) == 4 and all(map(_NUMBER.match, row)) for row in rows):
-        return ""
-    numbers = [[float(cell) for cell in row] for row in rows]
-    fits = [name for name, order in _ORDERS.items() if all(_is_event(row, order) for row in numbers)]
-    onward = [name for name in fits if _goes_on([row[_ORDERS[name][0]] for row in numbers])]
-    return ([*(onward if len(rows) >= _TELLING else []), *fits, ""])[0]
-
-
-def _is_event(row: list[float], order: tuple[int, int, int, int]) -> bool:
-    x, y, p = (row[i] for i in order[1:])
-    return x.is_integer() and y.is_integer() and 0 <= x < 65536 and 0 <= y < 65536 and p in (0, 1, -1)
-
-
-def _goes_on(times: list[float]) -> bool:
-    return all(before <= after for before, after in zip(times, times[1:], strict=False))
+    rows = _numbers(lines[:_LINES])
+    return rows is not None and bool(fitting(rows))
 
 
 def _cells(line: str) -> list[str]:
-    return [cell for cell in re.split(r"[ \t\r,;]+", line.strip()) if cell]
+    """What lies between blanks and commas; a nameless first column (pandas' index) counts, too."""
+    cells = [cell for cell in re.split(r"[ \t\r,;]+", line.strip()) if cell]
+    return ["", *cells] if line[:1] in ",;" and cells else cells
 
 
-def _order(line: str) -> tuple[int, int, int, int] | None:
-    """The columns of t, x, y and p, if the line names them; a comment may, if it says nothing else."""
-    cells = [cell.strip('"').lower() for cell in _cells(line.lstrip("#%"))]
-    if line[:1] in ("#", "%") and len(cells) != 4:
+def _numbers(lines: list[str]) -> Array | None:
+    """(n, 4), if that is what the lines hold."""
+    rows = [[_WORDS.get(cell.lower(), cell) for cell in _cells(line)] for line in lines]
+    if not rows or not all(len(row) == 4 and all(map(_NUMBER.match, row)) for row in rows):
         return None
-    found = [next((i for i, cell in enumerate(cells) if cell in names), -1) for names in NAMES.values()]
-    return tuple(found) if -1 not in found else None  # type: ignore[return-value]
+    return np.array(rows, dtype=np.float64)
 
 
 def open_text(opening: Opening) -> TextSource:
     """A text file of events."""
     head = _read_head(opening)
     first = _first_lines(opening, head.begin)
-    guess = "" if head.named else _guess(first)
-    order = _ORDERS.get(guess, head.order)
-    times = [cells[order[0]] for cells in map(_cells, first) if len(cells) > order[0]]
-    unit = opening.unit or ("s" if any(re.search("[.eE]", cell) for cell in times) else "us")
+    height, width = opening.height or head.size[0], opening.width or head.size[1]
+    told = _told(opening, head, first, (height, width))
+    times = [cells[told.order[0]] for cells in map(_cells, first) if len(cells) > told.order[0]]
+    pointed = any(re.search("[.eE]", cell) for cell in times)
+    unit = opening.unit or ("s" if pointed else "us")
     if unit not in EXPONENTS:
         raise opening.error(f"times in {unit!r}; expected one of {', '.join(EXPONENTS)}")
-    height, width = opening.height or head.size[0], opening.width or head.size[1]
+    check_times(opening, np.array([float(cell) for cell in times if _NUMBER.match(cell)]), pointed=pointed)
     source = TextSource(
-        opening, height, width, span=head.span, begin=head.begin, order=order, exponent=EXPONENTS[unit]
+        opening, height, width, span=head.span, begin=head.begin, order=told.order, exponent=EXPONENTS[unit]
     )
-    if order != head.order:
-        source.notes.append(f"no header names its columns; by their numbers they are {guess}")
+    if told.name:
+        said = f"no header names its columns; by their numbers they are {told.name}"
+        (source.doubts if told.doubt else source.notes).append(said + (f". {told.doubt}" if told.doubt else ""))
     return source
+
+
+def _told(opening: Opening, head: _Head, first: list[str], size: tuple[int | None, int | None]) -> Told:
+    """The order: declared, named or told by the numbers; its name is empty unless they told it."""
+    if opening.columns:
+        return Told(declared(opening), "")
+    if head.order is None:
+        good = [_numbers([line]) is not None for line in first]
+        rows = _numbers(first[: (*good, False).index(False)])  # reading says what is wrong with the next one
+        if rows is not None:
+            return tell(opening, rows, size)
+        if not first:
+            return Told((0, 1, 2, 3), "")
+        raise opening.error(
+            f"its lines are no four numbers, as in {_shown(first[0].encode())}. If they are events, write: "
+            "read_events(..., columns='t x y p'), with their order and any other word for a column to pass over"
+        )
+    if first and head.count not in (None, len(_cells(first[0]))):
+        raise opening.error(
+            f"its header names {head.count} columns, its first line has {len(_cells(first[0]))}: {first[0][:60]!r}"
+        )
+    return Told(head.order, "")
 
 
 def _first_lines(opening: Opening, begin: int) -> list[str]:
@@ -135,23 +141,33 @@ def _read_head(opening: Opening) -> _Head:
             found.begin = len(_BOM)
         file.seek(found.begin)
         while line := file.readline(1 << 16):
-            text = line.decode("latin-1").strip()
-            if ours := _OURS.match(text):
-                found.size = int(ours[2]), int(ours[1])
-                found.span = (int(ours[3]), int(ours[4])) if ours[3] else None
-            elif bare := _BARE.match(text):
-                found.span = int(bare[1]), int(bare[2])
-            elif size := _GEOMETRY.match(text):
-                found.size = int(size[2]), int(size[1])
-            elif order := _order(text):
-                found.order, found.named = order, True
-            elif re.fullmatch(r"\d+ \d+", text):
-                width, height = map(int, text.split())
-                found.size = height, width
-            elif text and text[0] not in "#%":
+            if not _reads(line.decode("latin-1").rstrip(), found, bool(opening.columns)):
                 break
             found.begin = file.tell()
     return found
+
+
+def _reads(text: str, found: _Head, declared: bool) -> bool:
+    """Whether a line belongs to the head, which is told what it says."""
+    stripped = text.strip()
+    if ours := _OURS.match(stripped):
+        found.size, found.order = (int(ours[2]), int(ours[1])), (0, 1, 2, 3)
+        found.span = (int(ours[3]), int(ours[4])) if ours[3] else None
+    elif bare := _BARE.match(stripped):
+        found.span, found.order = (int(bare[1]), int(bare[2])), (0, 1, 2, 3)
+    elif size := _GEOMETRY.match(stripped):
+        found.size = int(size[2]), int(size[1])
+    elif stripped[:1] in ("#", "%"):
+        cells = _cells(_TITLE.sub("", stripped, count=1))
+        found.order = (named(cells) if len(cells) == 4 else None) or found.order
+    elif order := named(_cells(text)):
+        found.order, found.count = order, len(_cells(text))
+    elif re.fullmatch(r"\d+ \d+", stripped):
+        width, height = map(int, stripped.split())
+        found.size = height, width
+    elif stripped:
+        return declared and not any(map(_NUMBER.match, _cells(text)))  # a header of other names
+    return True
 
 
 @dataclass(slots=True)

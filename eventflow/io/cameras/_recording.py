@@ -15,6 +15,7 @@ from eventflow.io.cameras._source import BrokenError, Columns, Source, checked
 
 #: Most events of a chunk, unless told otherwise.
 SIZE = 1 << 20
+_Bounds = tuple["int | None", "int | None"]
 
 
 class Recording:
@@ -37,7 +38,9 @@ class Recording:
         self.schema = replace(
             schema or Schema(), unit="us", height=source.height, width=source.width, given_first=False
         )
-        self.report = ReadReport(self.path, format, notes=list(source.notes))
+        self.report = ReadReport(self.path, format, notes=[*source.doubts, *source.notes])
+        if source.doubts:
+            self.report.facts["assumed"] = 1.0
         self._source = source
         self._recover = recover
         self._first: int | None = None
@@ -70,17 +73,23 @@ class Recording:
             whole = min(max(whole[0], start), end), min(max(whole[1], start), end)
         return self._events(_joined(parts), *whole)
 
-    def window(self, *, dt: int | None = None, n: int | None = None) -> Iterator[Events]:
+    def window(
+        self, *, dt: int | None = None, n: int | None = None, within: tuple[int, int | None] | None = None
+    ) -> Iterator[Events]:
         """Consecutive half-open windows: ``dt`` us long from the span's start, or ``n`` events each (the last: fewer).
 
-        The same windows as ``read().window(...)``, without holding the recording. A silence of many windows is that
-        many empty ones.
+        The same windows as ``read(within).window(...)``, without holding the recording. A silence of many windows is
+        that many empty ones. ``within``: half-open (us), instead of the whole span.
         """
         if (dt is None) == (n is None):
             raise InputError("window(dt=...) in us, or window(n=...) events: recording.window(dt=10_000)")
         if (dt if dt is not None else n or 0) < 1:
             raise InputError(f"window(dt={dt}, n={n}): expected a positive integer")
-        return self._by_time(int(dt)) if dt is not None else self._by_count(int(n or 0))
+        bounds = self._source.span
+        if within is not None:
+            bounds = _checked_window((within[0], 2**62 if within[1] is None else within[1]))
+            bounds = bounds[0], None if within[1] is None else bounds[1]
+        return self._by_time(int(dt), bounds) if dt is not None else self._by_count(int(n or 0), bounds)
 
     @property
     def stated_span(self) -> tuple[int, int] | None:
@@ -134,9 +143,8 @@ class Recording:
 
     # -- windows --------------------------------------------------------------------------------------------------
 
-    def _by_time(self, dt: int) -> Iterator[Events]:
+    def _by_time(self, dt: int, stated: _Bounds | None) -> Iterator[Events]:
         held: list[Columns] = []
-        stated = self._source.span
         lo, last = (stated[0] if stated else None), None
         for block in self._blocks(stated or (None, None)):
             lo, last = int(block.t[0]) if lo is None else lo, int(block.t[-1])
@@ -147,14 +155,15 @@ class Recording:
             held.append(block)
         if lo is None:
             return
-        end = stated[1] if stated else last + 1 if last is not None else lo
+        end = stated[1] if stated else None
+        end = end if end is not None else last + 1 if last is not None else lo
         while lo < end:
             yield self._events(_joined(held), lo, min(lo + dt, end))
             held, lo = [], lo + dt
 
-    def _by_count(self, n: int) -> Iterator[Events]:
+    def _by_count(self, n: int, stated: _Bounds | None) -> Iterator[Events]:
         held: list[Columns] = []
-        count, stated = 0, self._source.span
+        count = 0
         lo, last = (stated[0] if stated else None), 0
         for block in self._blocks(stated or (None, None)):
             lo, last = int(block.t[0]) if lo is None else lo, int(block.t[-1])
@@ -166,7 +175,8 @@ class Recording:
             held.append(block)
             count += len(block.t)
         if count and lo is not None:
-            yield self._events(_joined(held), lo, stated[1] if stated else last + 1)
+            end = stated[1] if stated else None
+            yield self._events(_joined(held), lo, last + 1 if end is None else end)
 
 
 def _within(block: Columns, start: int | None, end: int | None) -> Columns:

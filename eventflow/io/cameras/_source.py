@@ -35,13 +35,15 @@ class BrokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a reader is given: the file, and the sensor's size where the caller knows it."""
+    """What a reader is given: the file, the sensor's size where the caller knows it, the unit of its times and the
+    order of its columns (as in "t x y p"), where those were said."""
 
     path: Path
     height: int | None = None
     width: int | None = None
     variant: str = ""
     unit: str | None = None
+    columns: str = ""
 
     def error(self, message: str) -> InputError:
         """An InputError that begins with the path."""
@@ -57,6 +59,7 @@ class Source:
         span: the half-open interval in which the camera watched, where the file states it.
         sorted: whether ``blocks`` vouches for the order of its times (decoders do).
         notes: sentences for the report.
+        doubts: those that must not be overheard: something was assumed.
     """
 
     opening: Opening
@@ -65,6 +68,7 @@ class Source:
     span: tuple[int, int] | None = None
     sorted: bool = False
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
         """Events in the order of the file. Blocks that end before ``start`` may be left out, and after an event at or

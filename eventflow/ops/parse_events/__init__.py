@@ -32,7 +32,7 @@ def parse_events(
     Args:
         data: bytes: decimal numbers between blanks, tabs, commas or semicolons; lines that are empty or begin with # or
             % are passed over.
-        order: which column holds t, x, y and p (0 is the first).
+        order: which column holds t, x, y and p (0 is the first); p may be true or false, other columns anything.
         exponent: times are multiplied by 10**exponent and rounded: 6 makes microseconds of seconds, exactly.
         backend: "numba" ("auto") or "naive" (the definition).
 

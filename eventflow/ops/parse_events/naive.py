@@ -9,6 +9,8 @@ from fractions import Fraction
 #: A number, as C's strtod takes it.
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 SEPARATORS = re.compile(rb"[ \t\r,;]+")
+#: What else p may be.
+WORDS = {b"true": b"1", b"false": b"0"}
 Event = tuple[int, int, int, int]
 
 
@@ -32,11 +34,16 @@ def parse(data: bytes, order: tuple[int, int, int, int], exponent: int) -> tuple
 
 
 def parse_line(line: bytes, order: tuple[int, int, int, int], exponent: int) -> Event | None:
-    """One event, or None: too few numbers, or x, y, p that are not what they must be."""
+    """One event, or None: too few numbers, or x, y, p that are not what they must be. Columns between them may be
+    anything; p may be a word."""
     cells = SEPARATORS.split(line)
-    if len(cells) <= max(order) or not all(NUMBER.match(cell) for cell in cells[: max(order) + 1]):
+    if len(cells) <= max(order):
         return None
-    t, x, y, p = (Fraction(cells[column].decode()) for column in order)
+    chosen = [cells[column] for column in order]
+    chosen[3] = WORDS.get(chosen[3].lower(), chosen[3])
+    if not all(map(NUMBER.match, chosen)):
+        return None
+    t, x, y, p = (Fraction(cell.decode()) for cell in chosen)
     t *= Fraction(10) ** exponent
     whole = int(abs(t) + Fraction(1, 2)) * (-1 if t < 0 else 1)
     if abs(whole) >= 10**18 or any(v.denominator != 1 or not 0 <= v < 65536 for v in (x, y)) or p not in (-1, 0, 1):

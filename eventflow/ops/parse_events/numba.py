@@ -11,6 +11,7 @@ from numba import njit
 #: Bytes of the longest line: sign, 13 digits, point, 6 digits, two numbers of 5, one of 3, gaps and newline.
 LONGEST = 40
 _POWERS = 10 ** np.arange(19, dtype=np.int64)
+_TRUE, _FALSE = (np.frombuffer(word, np.uint8) for word in (b"true", b"false"))
 
 
 @njit(cache=True, nogil=True)
@@ -43,12 +44,22 @@ def parse(data, order, exponent, columns):  # pragma: no cover - compiled
             at = _next_line(data, at)
             continue
         for column in range(last + 1):
-            value, scale, at = _number(data, at)
-            if at < 0:
-                return n, begin, True
-            for k in range(4):
-                if order[k] == column:
-                    cells[k], scales[k] = value, scale
+            k = 0
+            while k < 4 and order[k] != column:
+                k += 1
+            if k == 4:
+                if data[at] == 10:
+                    return n, begin, True
+                while not (_is_gap(data[at]) or data[at] == 10):
+                    at += 1
+            else:
+                value, scale, after = _number(data, at)
+                if after < 0 and k == 3:
+                    value, after = _word(data, at)
+                    scale = np.int64(0)
+                if after < 0:
+                    return n, begin, True
+                cells[k], scales[k], at = value, scale, after
             while _is_gap(data[at]):
                 at += 1
         time, good = _scaled(cells[0], scales[0] + exponent, False)
@@ -115,6 +126,18 @@ def _number(data, at):  # pragma: no cover - compiled
     if not (_is_gap(data[at]) or data[at] == 10):
         return value, scale, -1
     return -value if negative else value, scale, at
+
+
+@njit(cache=True, nogil=True)
+def _word(data, at):  # pragma: no cover - compiled
+    """(1 or 0, where it ends) for true or false in letters of any size; the end is -1 if it is neither."""
+    for value, word in ((np.int64(1), _TRUE), (np.int64(0), _FALSE)):
+        k = 0
+        while k < len(word) and data[at + k] | 32 == word[k]:  # a newline, which follows, is none of these
+            k += 1
+        if k == len(word) and (_is_gap(data[at + k]) or data[at + k] == 10):
+            return value, at + k
+    return np.int64(0), -1
 
 
 @njit(cache=True, nogil=True)
