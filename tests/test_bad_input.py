@@ -189,6 +189,7 @@ MISSPELT = json.dumps(
         (f"model: {MISSPELT}", "model.init_args.network.init_args.hiden_size", "did you mean 'hidden_size'"),
         ("model: {class_path: eventflow.train.PointProcessTask, init_arg: {}}", "model.init_arg", "'init_args'"),
         ("data: {class_path: eventflow.train.EventDate}", "data", "did you mean 'EventData'"),
+        ("model: {optimizer: {lrr: 0.1}}", "model.optimizer.lrr", "did you mean 'lr'"),
         ("data: datasets/taxy", "data datasets/taxy", "did you mean 'taxi'"),
         ("trainer: [1, 2]", "trainer", "expected keys and values"),
     ],

@@ -20,7 +20,7 @@ from eventflow.errors import InputError, require
 from eventflow.tpp import load_model
 from eventflow.train._command import RUN_VARIABLE
 from eventflow.train._data import EventData
-from eventflow.train._keys import check_flag, check_keys, import_class
+from eventflow.train._keys import Part, check_config, check_flag, check_part, import_class
 from eventflow.train._references import Source, run_folder
 from eventflow.train._report import prediction_file, report_text, test_report, write_predictions
 from eventflow.train._run import EpochTable, new_run_folder, write_whole
@@ -119,13 +119,17 @@ class TrainCLI(LightningCLI):
         """Refuse unknown keys in files and flags, then parse."""
         sub = self._subcommand_parsers[self.words[0]]
         flags = [flag[2:] for flag in sub._option_string_actions if flag.startswith("--")]
-        contents: dict[str, Any] = {}
+        parts: dict[str, Part] = {}
         for source in self.sources:
-            check_keys(source.content, f"{source.name}: ", flags if source.kind == "config" else None)
-            contents |= source.content if source.kind == "config" else {source.kind: source.content}
-        for word in self.words[1:]:
+            where, content = f"{source.name}: ", source.content
+            if source.kind == "config":
+                parts = check_config(content, where, flags, parts)
+            else:
+                parts[source.kind] = check_part(content, where, parts.get(source.kind, Part()))
+        for word, after in zip(self.words[1:], [*self.words[2:], None], strict=True):
             if word.startswith("--"):
-                check_flag(word.partition("=")[0], contents, flags)
+                flag, given, value = word.partition("=")
+                parts = check_flag(flag, value if given else after, flags, parts)
         self.config = parser.parse_args(self.words)
 
     def _parse_ckpt_path(self) -> None:
