@@ -11,6 +11,8 @@ from eventflow.ops.lif_step.naive import lif_step as naive_lif
 from eventflow.ops.lstm_gates import lstm_gates
 from eventflow.ops.lstm_gates.naive import interleaved
 from eventflow.ops.lstm_gates.naive import lstm_gates as naive_gates
+from eventflow.ops.sparse_convolution import sparse_convolution, sparse_taps
+from eventflow.ops.sparse_convolution.naive import convolution as plain_convolution
 from eventflow.ops.winograd import winograd, winograd_kernel
 from eventflow.ops.winograd.naive import convolution
 
@@ -97,3 +99,33 @@ def test_more_tiles_than_a_chunk() -> None:
     got = winograd(x, winograd_kernel(weight), None, kernel=3, padding=1)
     want = convolution(x.double(), weight.double(), None, padding=1)
     assert (got - want).abs().max() < 2e-5 * want.abs().max()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    ("channels", "form"),
+    [((16, 64), (3, 2, 1)), ((35, 128), (2, 1, 1)), ((2, 64), (3, 1, 0)), ((130, 64), (1, 1, 0)),
+     ((16, 64), (4, 3, 2))],
+)  # fmt: skip
+def test_what_is_zero_is_passed_over(channels: tuple[int, int], form: tuple[int, int, int], share: float) -> None:
+    torch.manual_seed(4)
+    (inputs, outputs), (kernel, stride, padding) = channels, form
+    x = torch.randn(2, 5, 8, inputs) * (torch.rand(2, 5, 8, inputs) < share)
+    weight, bias, kept = torch.randn(outputs, inputs, kernel, kernel), torch.randn(outputs), x.clone()
+    for offset in (bias, None):
+        got = sparse_convolution(x, sparse_taps(weight), offset, kernel=kernel, stride=stride, padding=padding)
+        exact = (x.double(), weight.double(), None if offset is None else offset.double())
+        want = plain_convolution(*exact, stride=stride, padding=padding)
+        assert got is not None and got.shape == want.shape and got.is_contiguous() and torch.equal(x, kept)
+        assert (got - want).abs().max() <= 1e-6 * want.abs().max() * (kernel**2 * inputs) ** 0.5
+
+
+def test_too_little_that_is_zero_is_told_and_what_is_no_number_is_not_lost() -> None:
+    x, form = torch.zeros(1, 4, 4, 32), {"kernel": 3, "stride": 1, "padding": 1}
+    taps = sparse_taps(torch.ones(64, 32, 3, 3))
+    x.flatten()[:128] = 1  # a quarter
+    assert sparse_convolution(x, taps, None, **form, most=0.25) is not None
+    assert sparse_convolution(x, taps, None, **form, most=0.24) is None
+    x[0, 0, 0, 3] = float("nan")
+    got = sparse_convolution(x, taps, None, **form)
+    assert got is not None and got[0, :2, :2].isnan().all() and not got[0, 2:].isnan().any()

@@ -99,3 +99,24 @@ def test_large_convolutions_take_fewer_products_and_give_the_same(monkeypatch: p
         got, want = live(network).scan(x)[0], network.scan(x)[0]
     assert {2, 3} == set(seen)
     assert (got - want).abs().max() < 1e-4 * want.abs().max()
+
+
+@pytest.mark.parametrize(("threshold", "skips"), [(1.0, True), (0.01, False)], ids=["few spikes", "many spikes"])
+def test_silent_neurons_are_passed_over_and_the_numbers_are_the_same(
+    threshold: float, skips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(6)
+    network = EfficientSpikeFlowNet(32, 2, residual_blocks=1, threshold=threshold).eval()
+    x = torch.poisson(torch.full((1, 3, 2, 24, 32), 0.5))
+    seen: list[bool] = []
+    skipping = _folded.sparse_convolution
+    monkeypatch.setattr(_folded, "sparse_convolution", lambda *a, **k: _noted(seen, skipping(*a, **k)))
+    with torch.no_grad():
+        got, want = live(network).scan(x)[0], network.scan(x)[0]
+    assert any(seen) if skips else not all(seen)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))
+
+
+def _noted(seen: list[bool], y: Tensor | None) -> Tensor | None:
+    seen.append(y is not None)
+    return y

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eventflow.ops.sparse_convolution import sparse_convolution, sparse_taps
 from eventflow.ops.winograd import winograd, winograd_kernel
 
 #: Size of a kernel -> 4x4 tiles from which on fewer products are worth two more passes over memory.
 LEAST_TILES = {3: 24, 2: 64}
+#: The share of inputs that are not zero up to which passing over the others is faster than any dense way.
+MOST_FILLED = 1 / 3
 
 
 class Folded(nn.Module):
@@ -19,12 +22,15 @@ class Folded(nn.Module):
         convolution: of zeros around the image, without dilation.
         norm: the batch-norm.
         relu: applied to what comes out, in the same pass.
+        sparse: the inputs are mostly zero, as spikes are: in float32 zeros are passed over where there are enough.
     """
 
     #: In which products are formed (sums are float32); images go in and out in the weights' own.
     precision: torch.dtype | None = None
 
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, relu: bool = False) -> None:
+    def __init__(
+        self, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, relu: bool = False, sparse: bool = False
+    ) -> None:
         super().__init__()
         weight, bias = folded(convolution.weight, convolution.bias, norm)
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
@@ -33,6 +39,9 @@ class Folded(nn.Module):
         self.stride, self.padding = list(convolution.stride), [int(p) for p in convolution.padding]
         self._packed: Tensor | None = None
         self._tiles: Tensor | None = None  # made from the weights when an image is first large enough
+        outputs, inputs = weight.shape[:2]
+        self._sparse = sparse and self.groups == 1 and inputs >= 16 and outputs % 64 == 0
+        self._taps: Tensor | None = None
         if weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
             self.pack(torch.float32)
 
@@ -61,8 +70,18 @@ class Folded(nn.Module):
         size, rows = self.weight.shape[-1], x.permute(0, 2, 3, 1)
         return winograd(rows, self._tiles, self.bias, kernel=size, padding=self.padding[0]).permute(0, 3, 1, 2)
 
+    def _skipping(self, x: Tensor) -> Tensor | None:
+        """None if too little of ``x`` is zero."""
+        if self._taps is None:
+            self._taps = sparse_taps(self.weight)
+        size = {"kernel": self.weight.shape[-1], "stride": self.stride[0], "padding": self.padding[0]}
+        y = sparse_convolution(x.permute(0, 2, 3, 1), self._taps, self.bias, **size, most=MOST_FILLED)
+        return None if y is None else y.permute(0, 3, 1, 2)
+
     def _convolved(self, x: Tensor, *, relu: bool) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
+        if self._sparse and self.precision == torch.float32 and (y := self._skipping(x)) is not None:
+            return y.relu_() if relu else y
         if self._few_products(x):
             y = self._tiled(x)
             return y.relu_() if relu else y

@@ -1,8 +1,8 @@
 """Flow networks for running only: the same numbers to the last digits, without what training needs.
 
 Batch-norms become part of the convolutions before them, weights lie as the processor's convolutions want them, images
-lie channels last, transposed convolutions are computed as plain ones, large ones with Winograd's fewer products, and
-what follows a convolution (gates, neurons) is one pass over memory.
+lie channels last, transposed convolutions are computed as plain ones, large ones with Winograd's fewer products, those
+of spikes without the silent ones, and what follows a convolution (gates, neurons) is one pass over memory.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ def live(network: N, *, precision: str = "float32") -> N:
     """A copy of a flow network, on the CPU, that runs faster and cannot be trained: the same contract, numbers within
     rounding.
 
-    Its states are its own: begin with its ``init``. It holds its weights twice, those of large convolutions six times,
-    and does not see later changes of the network's. Layers of classes that are not this room's stay as they are.
+    Its states are its own: begin with its ``init``. It holds its weights twice, those of large convolutions six times, those
+    of spikes once more, and does not see later changes of the network's. Layers of classes that are not this room's stay as they are.
 
     Args:
         network: any flow network.
         precision: "float32" (of a float64 network: float64), or "bfloat16": factors of convolutions, and what they
             give, are rounded to 8 bits; sums, states, gates and neurons stay float32. Up to twice as fast where the
-            processor has such products, and numbers differ in the third digit; a spiking network's spikes differ.
+            processor has such products, and numbers differ in the third digit; a spiking network's spikes differ,
+            and it is slower, as silent neurons are passed over in float32 only.
 
     Raises:
         InputError: an unknown precision; bfloat16 of a network that is not float32, or where it cannot be had.

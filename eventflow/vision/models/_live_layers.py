@@ -29,7 +29,7 @@ class Doubled(nn.Module):
     :func:`eventflow.ops.lstm_gates` says. The same sums, at the speed of an ordinary convolution.
     """
 
-    def __init__(self, convolution: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, convolution: nn.ConvTranspose2d, norm: nn.BatchNorm2d, *, sparse: bool = False) -> None:
         super().__init__()
         weight, shift = folded(convolution.weight.transpose(0, 1), None, norm)  # (C, inputs, 4, 4)
         parts = [_part(weight, down, across) for down in (0, 1) for across in (0, 1)]
@@ -37,7 +37,7 @@ class Doubled(nn.Module):
         plain.weight = nn.Parameter(torch.cat(parts))
         assert shift is not None
         plain.bias = nn.Parameter(shift.repeat(4))
-        self.convolution = Folded(plain)
+        self.convolution = Folded(plain, sparse=sparse)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H + 1, W + 1, 4, C) of (B, C', H, W)."""
@@ -59,12 +59,12 @@ def image(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2)
 
 
-def resampler(convolution: nn.Module, norm: nn.BatchNorm2d) -> Folded | Doubled:
-    """Either convolution of a layer, with its batch-norm."""
+def resampler(convolution: nn.Module, norm: nn.BatchNorm2d, *, sparse: bool = False) -> Folded | Doubled:
+    """Either convolution of a layer, with its batch-norm; ``sparse``: of spikes."""
     if isinstance(convolution, nn.ConvTranspose2d):
-        return Doubled(convolution, norm)
+        return Doubled(convolution, norm, sparse=sparse)
     assert isinstance(convolution, nn.Conv2d)
-    return Folded(convolution, norm)
+    return Folded(convolution, norm, sparse=sparse)
 
 
 def pixels(resample: Folded | Doubled, x: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class LiveSpike(_LiveLayer):
 
     def __init__(self, layer: SpikeLayer) -> None:
         super().__init__()
-        self.channels, self.resample = layer.channels, resampler(layer.convolution, layer.norm)
+        self.channels, self.resample = layer.channels, resampler(layer.convolution, layer.norm, sparse=True)
         self.neurons = _LiveNeurons(layer.neurons)
 
     def init(self, batch: int, height: int, width: int) -> Tensor:
@@ -172,7 +172,8 @@ class LiveSpikeResidual(_LiveLayer):
     def __init__(self, block: SpikeResidual) -> None:
         super().__init__()
         self.channels = block.channels
-        self.first, self.second = Folded(block.first, block.first_norm), Folded(block.second, block.second_norm)
+        self.first = Folded(block.first, block.first_norm, sparse=True)
+        self.second = Folded(block.second, block.second_norm, sparse=True)
         self.first_neurons, self.second_neurons = (
             _LiveNeurons(block.first_neurons), _LiveNeurons(block.second_neurons),
         )  # fmt: skip
