@@ -10,7 +10,7 @@ def winograd(x: Tensor, tiles: Tensor, bias: Tensor | None, *, kernel: int, padd
 
     A tile of 4x4 outputs takes 36 (2x2: 25) multiplications a pair of channels instead of 144 (64), as matrix products;
     what is added are two linear maps of small tiles. Rounding errors are about ten times those of the plain sum: up to
-    1e-5 of the largest output. It pays from some 64 channels on each side on, in images of dozens of tiles.
+    1e-5 of the largest output. It pays from some 32 channels (2x2: 64) on each side on, in images of dozens of tiles.
 
     Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Winograd, "Arithmetic
     complexity of computations", 1980.

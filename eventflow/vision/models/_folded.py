@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from eventflow.ops.sparse_convolution import sparse_convolution, sparse_taps
 from eventflow.ops.winograd import winograd, winograd_kernel
 
-#: Size of a kernel -> 4x4 tiles from which on fewer products are worth two more passes over memory.
-LEAST_TILES = {3: 24, 2: 64}
+#: Size of a kernel -> channels on either side, and 4x4 tiles, from which on fewer products are worth two more passes
+#: over memory.
+LEAST_CHANNELS, LEAST_TILES = {3: 32, 2: 64}, {3: 24, 2: 64}
 #: The share of inputs that are not zero up to which passing over the others is faster than any dense way.
 MOST_FILLED = 1 / 3
 
@@ -62,7 +63,8 @@ class Folded(nn.Module):
         if self.precision != torch.float32 or self.stride != [1, 1] or size not in ([2, 2], [3, 3]):
             return False
         tiles = len(x) * x.shape[2] * x.shape[3] / 16
-        return self.groups == 1 and min(outputs, inputs) >= 64 and tiles >= LEAST_TILES[size[0]]
+        enough = min(outputs, inputs) >= LEAST_CHANNELS[size[0]] and tiles >= LEAST_TILES[size[0]]
+        return self.groups == 1 and enough
 
     def _tiled(self, x: Tensor) -> Tensor:
         if self._tiles is None:

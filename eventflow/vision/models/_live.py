@@ -26,8 +26,9 @@ def live(network: N, *, precision: str = "float32") -> N:
     """A copy of a flow network, on the CPU, that runs faster and cannot be trained: the same contract, numbers within
     rounding.
 
-    Its states are its own: begin with its ``init``. It holds its weights twice, those of large convolutions six times, those
-    of spikes once more, and does not see later changes of the network's. Layers of classes that are not this room's stay as they are.
+    Its states are its own: begin with its ``init``. It holds its weights twice, those of large convolutions six times,
+    those of spikes once more, and does not see later changes of the network's. Layers of classes that are not this
+    room's stay as they are.
 
     Args:
         network: any flow network.
