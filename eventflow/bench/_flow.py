@@ -32,6 +32,8 @@ AIMS = {"EfficientSpikeFlowNet": 2.0, "LSTMFlowNet": 1.5}
 OURS, LIVE, HALF, THEIRS = "as trained", "live", "live, bfloat16", "authors'"
 #: Events a second of the recordings that are made up; DSEC has ten million on average.
 RATES = (1_000_000, 10_000_000)
+#: Events of each polarity at a pixel and step, on average.
+EVENTS = 0.1
 #: Size of the images in which memory is watched: what a step leaves behind does not depend on it.
 SMALL = (64, 96)
 
@@ -42,9 +44,10 @@ def run(
 ) -> None:  # fmt: skip
     """Time a step of each flow network, in float32 on one thread: CPU time, the contenders in turn, medians.
 
-    Before anything is timed, the live form is compared with the trained one, and the authors' network, with our weights
-    copied into it, with ours. The spiking network of the authors counts its operations in each step; that is timed with
-    it, as it cannot be switched off.
+    Weights are random, batch-norms have seen a few steps; of the spiking network, whose live form passes over silent
+    neurons, the share that fires is told. Before anything is timed, the live form is compared with the trained one, and
+    the authors' network, with our weights copied into it, with ours. The spiking network of the authors counts its
+    operations in each step; that is timed with it, as it cannot be switched off.
 
     Args:
         out: folder for flow.json.
@@ -90,8 +93,8 @@ def run(
 def _race(name: str, size: tuple[int, int], seconds: float, authors: Authors | None) -> dict[str, dict[str, float]]:
     """Contender -> median and best ms of a step; and the median of the ratios to the authors'."""
     torch.manual_seed(0)
-    network = NETWORKS[name]().eval()
-    x = torch.poisson(torch.full((1, 2, *size), 0.1))
+    network = settled(NETWORKS[name]())
+    x = torch.poisson(torch.full((1, 2, *size), EVENTS))
     forms = {OURS: network, LIVE: live(network)}
     if torch.backends.mkldnn.is_available():
         forms[HALF] = live(network, precision="bfloat16")
@@ -106,7 +109,31 @@ def _race(name: str, size: tuple[int, int], seconds: float, authors: Authors | N
         if THEIRS in times:
             row["times as fast"] = statistics.median(b / a for a, b in zip(times[form], times[THEIRS], strict=True))
     rows[OURS]["parameters"] = sum(p.numel() for p in network.parameters())
+    if isinstance(network, EfficientSpikeFlowNet):
+        rows[OURS]["firing rate"] = _firing(network, x)
     return rows
+
+
+def settled(network: FlowNetwork[Any], *, steps: int = 5) -> FlowNetwork[Any]:
+    """In eval mode, its batch-norms with the statistics of a few steps, as training leaves them.
+
+    Without, currents fade from layer to layer, and the deep neurons of a spiking network are silent, which is cheap.
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = None  # the plain mean over what is seen
+        x = torch.poisson(torch.full((1, steps, network.channels, *SMALL), EVENTS))
+        network.train().scan(x)
+    return network.eval()
+
+
+def _firing(network: EfficientSpikeFlowNet, x: torch.Tensor, *, steps: int = 5) -> float:
+    """The mean over layers of the share of neurons that spike at a step, after some, as ``eventflow test`` gives it."""
+    state = network.init(1, *x.shape[-2:])
+    for _ in range(steps):
+        _, state = network.step(state, x)
+    return statistics.fmean(float(rate.mean()) for rate in network.firing_rates(state).values())
 
 
 def _stepping(network: FlowNetwork[Any], x: torch.Tensor) -> Callable[[], Any]:
@@ -179,7 +206,7 @@ def _made_up(count: int, size: tuple[int, int]) -> Step:
 def _memory(steps: int) -> dict[str, float]:
     """Bytes of the state, and by how much the process grew, from the first tenth of the steps to the last."""
     network = live(CompactFlowNet().eval())
-    step = _stepping(network, torch.poisson(torch.full((1, 2, *SMALL), 0.1)))
+    step = _stepping(network, torch.poisson(torch.full((1, 2, *SMALL), EVENTS)))
     warm = max(steps // 10, 1)
     for _ in range(warm):
         step()
@@ -215,6 +242,9 @@ def _show(
             table.add_row(*title, form, f"{row['median']:.2f}", f"{row['best']:.2f}", rate, ratio + aim)
     console = terminal()
     console.print(table)
+    for name, rows in found.items():
+        if "firing rate" in rows[OURS]:
+            print(f"\n{name}: {rows[OURS]['firing rate']:.1%} of its neurons fire in a step, the mean over its layers")
     print("\nCompactFlowNet, from events: counting and step")
     for rate, row in live_form.items():
         holds = "at least 100" if row["flows a second"] >= 100 else "fewer than the 100 aimed at"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from eventflow.bench import _flow
-from eventflow.vision import CompactFlowNet
+from eventflow.vision import CompactFlowNet, EfficientSpikeFlowNet
 
 
 def test_the_table_and_its_file(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +24,19 @@ def test_the_table_and_its_file(cli: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert report["memory"]["state bytes"] == 4 * (4 * 16 * 24 + 8 * 8 * 12)
     assert all(row["counting"] < row["median"] for row in report["from events"].values())
     assert "git clone" in answer.out and "flows a second" in answer.out
+
+
+def test_the_spiking_network_fires_as_a_trained_one_does() -> None:
+    """What the live form passes over is what a use would have it pass over: no layer is silent, none is busy."""
+    torch.manual_seed(0)
+    network = _flow.settled(EfficientSpikeFlowNet(8, 3))
+    x = torch.poisson(torch.full((1, 2, 64, 96), _flow.EVENTS))
+    with torch.inference_mode():
+        rate, state = _flow._firing(network, x), network.init(1, 64, 96)
+        for _ in range(5):
+            _, state = network.step(state, x)
+    assert not network.training and 0.1 < rate < 0.3
+    assert all(0.05 < float(share) < 0.4 for share in network.firing_rates(state).values())
 
 
 def test_nothing_wrong_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 from torch import Tensor
 
-from eventflow.ops._lanes import JIT, LANES, fma, get, load, store
+from eventflow.ops._lanes import JIT, LANES, _emitted, fma, get, load, store
 
 BLOCK = 4 * LANES
 
@@ -38,7 +37,7 @@ def sparse_convolution(
     return out
 
 
-@intrinsic
+@_emitted
 def _filled(context: Any, x: Any) -> Any:
     """A bit for each lane that is not 0; of what is no number, too."""
 
@@ -50,7 +49,7 @@ def _filled(context: Any, x: Any) -> Any:
     return types.int64(x), emit
 
 
-@intrinsic
+@_emitted
 def _lowest(context: Any, bits: Any) -> Any:
     """The place of the lowest bit; there is one."""
 
