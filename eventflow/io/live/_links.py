@@ -92,11 +92,13 @@ class UdpLink(_SocketLink):
         self._given, self._asked, self._size = enlarge(self._socket, buffer), buffer, size
         self._socket.setblocking(False)
         super().__init__(Ring(size))
-        self._receiver = Receiver(self._socket, self.ring)
+        self._receiver = Receiver(self._socket, self.ring, self._wake.fileno())
         self._closed: dict[str, int] | None = None
         self._thread.start()
 
     def _receive(self, lo: int, hi: int) -> bool:
+        if self._receiver.together:
+            return self._receiver.pump()
         if not self._wait(self._socket):
             return False
         self.ring.commit(self._receiver.receive(lo, hi))

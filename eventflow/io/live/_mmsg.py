@@ -5,17 +5,21 @@ Python's socket module has neither. Elsewhere :class:`Receiver` and :class:`Send
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import select
 import socket
 import struct
 import sys
 import time
+import weakref
 from typing import Any
 
 import numpy as np
 
+from eventflow.io.live._pump import FAILED, STOPPED, describe, pump
 from eventflow.io.live._ring import Array, Ring
 
 #: struct mmsghdr of 64-bit Linux.
@@ -25,10 +29,11 @@ _HEADER = np.dtype([
 ])  # fmt: skip
 _IOVEC = np.dtype([("base", "u8"), ("len", "u8")])
 _CONTROL = 64
-_DONTWAIT, _TRUNC = 0x40, 0x20
 _SO_TIMESTAMPNS, _SO_RXQ_OVFL, _SO_RCVBUFFORCE = 35, 40, 33
 #: Datagrams of one call.
 _MOST = 256
+#: Linux cuts what is sent at once into datagrams: at most so many, of so many bytes in all.
+_SOL_UDP, _UDP_SEGMENT, _SEGMENTS, _LONGEST = 17, 103, 64, 65_000
 
 
 def _find() -> Any:
@@ -59,21 +64,25 @@ def enlarge(udp: socket.socket, wanted: int) -> int:
 class Receiver:
     """Fills slots of a ring with what waits in a socket.
 
+    Args:
+        wake: a descriptor that becomes readable when :meth:`pump` is to end.
+
     Attributes:
         truncated: datagrams longer than a slot, which were left out.
     """
 
-    def __init__(self, udp: socket.socket, ring: Ring, *, plainly: bool = False) -> None:
+    def __init__(self, udp: socket.socket, ring: Ring, wake: int, *, plainly: bool = False) -> None:
         self._socket, self._ring = udp, ring
         self.truncated = 0
         self._drops = 0
-        self._headers: Array | None = None
-        if _LIBC is not None and not plainly:
-            self._prepare()
+        self.together = _LIBC is not None and not plainly
+        if self.together:
+            self._prepare(wake)
+            ring.describe = weakref.WeakMethod(self._describe)  # a ring goes, and its descriptors, with its owner
 
-    def _prepare(self) -> None:
+    def _prepare(self, wake: int) -> None:
         """A header for each slot, once and for all."""
-        for option in (_SO_TIMESTAMPNS, _SO_RXQ_OVFL):
+        for option in (_SO_TIMESTAMPNS, _SO_RXQ_OVFL):  # what `describe` reads
             self._socket.setsockopt(socket.SOL_SOCKET, option, 1)
         slots, size = self._ring.rows.shape
         self._control = np.zeros((slots, _CONTROL), np.uint8)
@@ -84,45 +93,31 @@ class Receiver:
         self._headers["iov"] = self._iovecs.ctypes.data + np.arange(slots) * _IOVEC.itemsize
         self._headers["iovlen"] = 1
         self._headers["control"] = self._control.ctypes.data + np.arange(slots) * _CONTROL
+        self._told = tuple(self._headers[name] for name in ("len", "flags", "controllen"))
+        self._words = self._control.view(np.int64)
+        self._word = np.ones(1, np.uint64)
+        self._watched = np.array([[self._socket.fileno(), select.POLLIN], [wake, select.POLLIN]], np.int32)
+        addresses = [self._headers.ctypes.data, _HEADER.itemsize, self._watched.ctypes.data, self._word.ctypes.data]
+        self._places = np.array([*addresses, self._ring.ringer], np.int64)
+
+    def pump(self) -> bool:
+        """Fill slots until the ring is full (True) or we are to stop (False)."""
+        why = pump(self._ring.marks, self._places, self._headers["controllen"], self._watched)
+        if why == FAILED and (number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            raise OSError(number, os.strerror(number))
+        return why != STOPPED
 
     def receive(self, lo: int, hi: int) -> int:
-        """Fill slots from ``lo`` on, at most to ``hi``, with what is there; how many datagrams."""
-        return self._one_by_one(lo, hi) if self._headers is None else self._together(lo, hi)
+        """Fill slots from ``lo`` on, at most to ``hi``, with what is there, one by one; how many datagrams."""
+        return self._one_by_one(lo, hi)
 
-    def _together(self, lo: int, hi: int) -> int:
-        assert self._headers is not None
-        hi = min(hi, lo + _MOST)
-        headers = self._headers[lo:hi]
-        headers["controllen"] = _CONTROL
-        count = _LIBC.recvmmsg(
-            self._socket.fileno(), ctypes.c_void_p(headers.ctypes.data), ctypes.c_uint(hi - lo),
-            ctypes.c_int(_DONTWAIT), None,
-        )  # fmt: skip
-        if count < 0:
-            number = ctypes.get_errno()
-            if number in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
-                return 0
-            raise OSError(number, os.strerror(number))
-        sizes = self._ring.sizes[lo : lo + count]
-        sizes[:] = headers["len"][:count]
-        cut = (headers["flags"][:count] & _TRUNC) != 0
-        if cut.any():
-            self.truncated += int(cut.sum())
-            sizes[cut] = 0
-        self._read_control(lo, lo + count)
-        return count
-
-    def _read_control(self, lo: int, hi: int) -> None:
-        """The kernel's stamp of each arrival, and how many datagrams it had dropped by then (only told if any)."""
-        words = self._control[lo:hi].view(np.int64)
-        stamped = words[:, 1] == (_SO_TIMESTAMPNS << 32 | socket.SOL_SOCKET)
-        arrivals = words[:, 2] * 1_000_000 + words[:, 3] // 1000
-        self._ring.arrivals[lo:hi] = np.where(stamped, arrivals, time.time_ns() // 1000)
-        assert self._headers is not None
-        told = (self._headers["controllen"][lo:hi] > 40) & (words[:, 5] == (_SO_RXQ_OVFL << 32 | socket.SOL_SOCKET))
-        drops = np.where(told, words[:, 6] & 0xFFFFFFFF, self._drops)
-        self._ring.drops[lo:hi] = np.maximum.accumulate(drops) if len(drops) else drops
-        self._drops = int(self._ring.drops[hi - 1]) if hi > lo else self._drops
+    def _describe(self, lo: int, hi: int) -> None:
+        """Sizes, the kernel's stamp of each arrival, and how many datagrams it had dropped by then."""
+        ring, told = self._ring, slice(lo, hi)
+        headers = tuple(column[told] for column in self._told)
+        into = ring.sizes[told], ring.arrivals[told], ring.drops[told]
+        cut, self._drops = describe(headers, self._words[told], into, (time.time_ns() // 1000, self._drops))
+        self.truncated += cut
 
     def _one_by_one(self, lo: int, hi: int) -> int:
         ring, at = self._ring, lo
@@ -161,7 +156,9 @@ class Sender:
     def __init__(self, udp: socket.socket, *, plainly: bool = False) -> None:
         self._socket = udp
         self._headers: Array | None = None
+        self._segment: int | None = None  # bytes of a datagram, as the kernel was told
         if _LIBC is not None and not plainly:
+            self._segment = 0
             self._iovecs = np.zeros(_MOST, _IOVEC)
             self._headers = np.zeros(_MOST, _HEADER)
             self._headers["iov"] = self._iovecs.ctypes.data + np.arange(_MOST) * _IOVEC.itemsize
@@ -169,12 +166,42 @@ class Sender:
 
     def send(self, data: Array, cuts: Array) -> None:
         """Datagrams data[cuts[i]:cuts[i + 1]] of contiguous uint8. Nobody listening is no error: it is a datagram."""
+        if len(cuts) > 2 and self._cut_by_kernel(data, cuts):
+            return
         for lo in range(0, len(cuts) - 1, _MOST):
             part = cuts[lo : lo + _MOST + 1]
             if self._headers is None:
                 self._one_by_one(data, part)
             else:
                 self._together(data, part)
+
+    def _cut_by_kernel(self, data: Array, cuts: Array) -> bool:
+        """Hand over many datagrams of one size as one piece, which the kernel cuts; False if it cannot."""
+        size, sizes = int(cuts[1] - cuts[0]), np.diff(cuts)
+        if self._segment is None or (sizes[:-1] != size).any() or sizes[-1] > size:
+            return False
+        try:
+            if self._segment != size:
+                self._socket.setsockopt(_SOL_UDP, _UDP_SEGMENT, size)
+                self._segment = size
+            step = min(_SEGMENTS, _LONGEST // size) * size
+            for lo in range(0, int(cuts[-1]), step):
+                self._refused_or_sent(data[lo : min(lo + step, int(cuts[-1]))])
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP):
+                raise
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
+            self._segment = None
+            return False
+        return True
+
+    def _refused_or_sent(self, piece: Array) -> None:
+        """Send; that nobody took what was sent before is told once, and then it is sent."""
+        try:
+            self._socket.send(piece.data)
+        except ConnectionRefusedError:
+            self._socket.send(piece.data)
 
     def _together(self, data: Array, cuts: Array) -> None:
         assert self._headers is not None

@@ -171,10 +171,17 @@ def _check(columns: Columns, name: str, x: int, y: int) -> None:
 
 def _spif(columns: Columns, size: int, *, stamps: bool) -> tuple[Array, Array]:
     _check(columns, "spif", 1 << 15, 1 << 15)
-    t, x, y, p = (column.astype(np.int64, copy=False) for column in columns)
-    words = x << 16 | p << 15 | y
-    table = np.stack([words, t & 0xFFFFFFFF], 1) if stamps else (words | 1 << 31)[:, None]
-    return table.astype("<u4").reshape(-1).view(np.uint8), _every(len(t), size, 8 if stamps else 4)
+    table = np.empty((len(columns.t), 1 + stamps), "<u4")
+    words = table[:, 0]
+    words[:] = columns.x
+    for column, bits in ((columns.p, 1), (columns.y, 15)):
+        words <<= bits
+        words |= column.astype(np.uint32, copy=False)
+    if stamps:
+        table[:, 1] = columns.t & 0xFFFFFFFF
+    else:
+        words |= 1 << 31
+    return table.reshape(-1).view(np.uint8), _every(len(table), size, 8 if stamps else 4)
 
 
 def _t64(columns: Columns, size: int) -> tuple[Array, Array]:

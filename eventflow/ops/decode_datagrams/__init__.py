@@ -13,6 +13,7 @@ holds the clock; a datagram that begins earlier than that is *late* and left out
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +80,12 @@ def decode_datagrams(
     most = int(sizes.sum()) // LAYOUTS[layout].least
     columns = np.empty(most, np.int64), np.empty(most, np.uint16), np.empty(most, np.uint16), np.empty(most, np.uint8)
     words = np.array(state, dtype=np.int64)
-    options = np.array([LAYOUTS[layout].code, *bounds, late, stream], dtype=np.int64)
+    options = _options(layout, bounds, late, stream)
     n = numba.decode(rows, sizes, arrivals, words, options, columns)
     t, x, y, p = (column[:n] for column in columns)
     return Arrived(t, x, y, p, Registers(*words.tolist()))
+
+
+@lru_cache
+def _options(layout: str, bounds: tuple[int, int], late: int, stream: bool) -> Array:
+    return np.array([LAYOUTS[layout].code, *bounds, late, stream], dtype=np.int64)
