@@ -20,6 +20,8 @@ from eventflow.io.cameras._source import Array
 
 #: The filter's number in HDF5.
 BLOSC = 32001
+#: Fewer rows are not worth another thread.
+_WORTH = 1 << 14
 
 
 @functools.cache
@@ -39,10 +41,10 @@ def _library() -> Any:
 
 @functools.cache
 def _pool(process: int) -> Executor | None:
-    """Threads of this process; none where there is one core, or where other processes are at work beside this one."""
+    """A thread of this process beside the one that asks; none where there is one core, or where other processes are at work beside this one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     alone = multiprocessing.parent_process() is None
-    return ThreadPoolExecutor(min(cores, 4), "eventflow blosc") if cores > 1 and alone else None
+    return ThreadPoolExecutor(1, "eventflow blosc") if cores > 1 and alone else None
 
 
 class Chunked:
@@ -63,9 +65,14 @@ class Chunked:
         """The rows of each column."""
         pool = _pool(os.getpid())
         jobs = [(column, column.room(lo, hi), column.packed(lo, hi)) for column in self._columns]
-        if pool is None:
-            return [column.rows(lo, out, chunks) for column, out, chunks in jobs]
-        return list(pool.map(lambda job: job[0].rows(lo, job[1], job[2]), jobs))
+
+        def work(some: slice) -> list[Array]:
+            return [column.rows(lo, out, chunks) for column, out, chunks in jobs[some]]
+
+        if pool is None or hi - lo < _WORTH:
+            return work(slice(None))
+        others = pool.submit(work, slice(1, None))  # t is about as dear as the rest; each hand-over costs, too
+        return [*work(slice(1)), *others.result()]
 
 
 class _Column:
@@ -103,14 +110,21 @@ class _Column:
 
     def rows(self, lo: int, out: Array, chunks: list[tuple[int, bytes]]) -> Array:
         """``out`` filled with the rows from ``lo`` on; chunks that cannot be unpacked are left to HDF5."""
+        hi, straight = lo + len(out), set()
         for number, raw in chunks:
+            base = number * self._size
+            if self.added is None and lo <= base and base + self._size <= hi:
+                if _unpacked(raw, out[base - lo : base - lo + self._size]):
+                    straight.add(number)
+                continue
             room = self._spare.pop() if self._spare else np.empty(self._size, self._dtype)
             if _unpacked(raw, room):
                 self._held[number] = room
             else:
                 self._spare.append(room)
-        hi = lo + len(out)
         for number in self._numbers(lo, hi) if self._size else range(1):
+            if number in straight:
+                continue
             begin, end = (max(lo, number * self._size), min(hi, (number + 1) * self._size)) if self._size else (lo, hi)
             held, base = self._held.get(number), number * self._size
             part = self._data[begin:end] if held is None else held[begin - base : end - base]

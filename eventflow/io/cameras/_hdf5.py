@@ -53,7 +53,8 @@ class Hdf5Source(Source):
                 row = self._first(reader, start)
                 size = self._size(reader, row, end)
                 while row < self.length:
-                    stop, size = min(row + size, self.length), _ROWS
+                    stop = min(row + size, self.length)
+                    size = _ROWS - stop % _ROWS  # from then on to a multiple: chunks are mostly whole then
                     block = as_columns(*reader.rows(row, stop), first=row)
                     yield block
                     row = stop
