@@ -1,4 +1,4 @@
-"""``eventflow demo``: simulate, fit, compare with the truth, stream live, and put it all on one page."""
+"""``eventflow demo``: simulate, fit, compare with the truth, stream live, see motion, and put it all on one page."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from eventflow.bench._terminal import console as terminal
 from eventflow.errors import InputError, require
 
 if TYPE_CHECKING:
+    from eventflow.bench._demo_flow import Seen
     from eventflow.events import Events
 
 DATASET = "hawkes"
@@ -32,6 +33,10 @@ LEFT = (
     "intensity.png",
     "calibration.png",
     "index.html",
+    "camera.raw",
+    "flow.npz",
+    "flow.gif",
+    "flow.png",
 )
 MARK = "demo.json"
 
@@ -71,13 +76,15 @@ class Results(NamedTuple):
     report: dict[str, Any]
     comparison: Comparison
     live: Live
+    camera: Seen
 
 
 def run(out: Path = Path("eventflow-demo")) -> None:
-    """The whole road once, on data that is simulated here: about a minute, offline, nothing to prepare.
+    """The whole road once, on data that is simulated here: less than a minute, offline, nothing to prepare.
 
     Simulates discussions (posts, replies, shares) from a Hawkes process, fits a Neural Hawkes Process, compares it with
-    the true process and with trivial baselines, streams the test events live, and writes one page with pictures.
+    the true process and with trivial baselines, streams the test events live, sees the motion in a simulated event
+    camera with a network that ships, and writes one page with pictures.
 
     Args:
         out: the folder for it; a folder that an earlier demo wrote is written anew.
@@ -98,9 +105,13 @@ def run(out: Path = Path("eventflow-demo")) -> None:
     with _step(console, 4, "Run it live, one event at a time", _stream_words(out)):
         live = stream(out, events["test"])
         console.print(f"  {live.events:,} events of {live.keys} discussions, {live.per_second:,.0f} events/s")
-    with _step(console, 5, "Draw the page"):
+    with _step(console, 5, "See motion with an event camera, 100 fields a second"):
+        camera = _film(out)
+        console.print(f"  $ eventflow {camera.words}", style="dim", soft_wrap=True)
+        console.print(f"  mean error {camera.error:.2f} px in 100 ms, without a network {camera.still:.2f} px")
+    with _step(console, 6, "Draw the page"):
         report = json.loads((out / "run" / "metrics.json").read_text(encoding="utf-8"))
-        results = Results(out, events, same, _curve(out), report, comparison, live)
+        results = Results(out, events, same, _curve(out), report, comparison, live, camera)
         _write_page(results, time.perf_counter() - begin)
     console.print(
         f"\nDone in {time.perf_counter() - begin:.0f} s. Open [bold]{out / 'index.html'}[/bold]", soft_wrap=True
@@ -125,7 +136,7 @@ def _prepare(out: Path) -> Path:
 def _step(console: Any, number: int, title: str, words: str | None = None) -> Iterator[None]:
     """The step's title, the command that does the same, and at its end how long it took."""
     begin = time.perf_counter()
-    console.print(f"\n[bold]{number}/5  {title}[/bold]")
+    console.print(f"\n[bold]{number}/6  {title}[/bold]")
     if words:
         console.print(f"  $ eventflow {words}", style="dim", soft_wrap=True)
     yield
@@ -195,6 +206,12 @@ def stream(out: Path, test: Events) -> Live:
         largest_difference=float(np.abs(streamed - together).max()),
         sample=(asked.read_text(encoding="utf-8").splitlines()[middle], lines[middle]),
     )  # fmt: skip
+
+
+def _film(out: Path) -> Seen:
+    from eventflow.bench._demo_flow import film
+
+    return film(out, shown=shown(out))
 
 
 def checkpoint(out: Path) -> Path:

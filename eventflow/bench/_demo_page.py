@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eventflow.bench import _plots, _report
+from eventflow.bench import _demo_flow, _plots, _report
 from eventflow.bench._demo import DATASET, Results, checkpoint, shown
 from eventflow.tpp import (
     QQ,
@@ -55,7 +55,8 @@ def write_page(results: Results, seconds: float) -> None:
         f"that law, and run live. All of it was computed on this machine just now, in {seconds:.0f} seconds.",
         [
             _numbers(results), _data(results), _learned(svg), _beside(results),
-            _calibrated(svg["calibration"], calibration), _live(results), _next(results),
+            _calibrated(svg["calibration"], calibration), _live(results),
+            _demo_flow.section(results.camera, results.out), _next(results),
         ],
         footer=f"eventflow demo, {results.report['date']}, {results.report['machine']}",
     )  # fmt: skip

@@ -252,6 +252,23 @@ def panels(
     return figure
 
 
+def images(panels: Mapping[str, NDArray[np.uint8]], *, widths: Sequence[float] | None = None) -> Any:
+    """Pictures (height, width, 3) beside one another, each under its name, pixels as squares; relative ``widths``."""
+    if not panels:
+        raise InputError("images: none given")
+    with house_style() as figures:
+        shares = list(widths or [1] * len(panels))
+        height, width = next(iter(panels.values())).shape[:2]
+        figure = figures.Figure(figsize=(WIDTH, WIDTH / sum(shares) * shares[0] * height / width + 0.3))
+        figure.set_layout_engine("constrained")
+        row = np.atleast_1d(figure.subplots(1, len(panels), width_ratios=shares))
+        for axes, (name, picture) in zip(row, panels.items(), strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
+            axes.set_axis_off()
+    return figure
+
+
 def heat_maps(
     pictures: Mapping[str, ArrayLike], *, columns: int, xlabel: str, ylabel: str, label: str
 ) -> Any:

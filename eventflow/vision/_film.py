@@ -54,7 +54,7 @@ class GifFilm:
     def append_data(self, picture: NDArray[Any]) -> None:
         """See :class:`Film`."""
         image = self._pillow.fromarray(picture)
-        image = image.quantize(PALETTE, method=self._pillow.Quantize.FASTOCTREE, dither=self._pillow.Dither.NONE)
+        image = image.quantize(PALETTE, dither=self._pillow.Dither.NONE)
         if self._count == 0:
             for block in self._blocks.getheader(image, info={"loop": 0})[0]:
                 self._file.write(block)

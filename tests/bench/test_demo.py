@@ -34,7 +34,7 @@ def short(tmp_path_factory) -> Path:
 
 def test_it_leaves_what_it_says(short):
     assert {path.name for path in short.iterdir()} == {*_demo.LEFT, _demo.MARK}
-    for name in ("learning", "intensity", "calibration"):
+    for name in ("learning", "intensity", "calibration", "flow"):
         assert (short / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (short / "run" / "checkpoints" / "best.ckpt").is_file()
     again, shipped = load_dataset(short / "data"), load_dataset("hawkes")
@@ -47,7 +47,7 @@ def test_the_page_shows_what_was_measured(short):
     assert f"<b>{numbers['metrics']['nll_per_event']:.3f}</b>" in page
     assert "<b>2.216</b>" in page  # the truth's, on the card
     assert "<td>renewal + Markov-2</td><td>2.399</td>" in page
-    assert page.count("<svg") == 3 and page.count("<li>") == 3
+    assert page.count("<svg") == 3 and page.count("<li>") == 3 and page.count("data:image/png;base64,") == 1
     assert re.findall(r"https?://(?!www\.w3\.org)\S+", page) == [] and "<script" not in page
     assert "the same, value for value" in page
 
@@ -62,6 +62,25 @@ def test_streamed_numbers_are_the_batch_numbers(short):
     asked, answer = map(json.loads, live.sample)
     assert {"key", "t", "mark"} == set(asked) and answer["t"] == asked["t"]
     assert answer["next_t"] > answer["t"] and sum(answer["next_mark_probs"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_camera_s_flow_is_compared_with_the_exact_one(short):
+    """The numbers on the page, once more from the files and the scene; and what the fields would be without error."""
+    from eventflow.bench._demo_flow import SCENE, errors, exact_flow
+    from eventflow.io import card
+    from eventflow.vision._sim_dataset import recording_of
+
+    scene, page = recording_of(card("sim_flow").recipe, SCENE).scene, (short / "index.html").read_text(encoding="utf-8")
+    with np.load(short / "flow.npz") as archive:
+        t, flow = archive["t"], archive["flow"]
+    assert len(t) == 100 and (np.diff(t) == 10_000).all()
+    error, still = errors(scene, t, flow)
+    assert f"<b>{error:.2f} px</b>" in page and f"<b>{still:.2f} px</b>" in page and error < still / 2
+    late = [i for i in range(100) if t[i] >= 100_000]
+    exact = np.zeros_like(flow)
+    exact[late] = [exact_flow(scene, int(t[i])) for i in late]
+    assert errors(scene, t, exact)[0] < 1e-6 and errors(scene, t, 0 * flow)[0] == pytest.approx(still)
+    assert (short / "flow.gif").read_bytes().startswith(b"GIF89a")
 
 
 def test_the_gap_to_the_truth_and_its_error(short):
