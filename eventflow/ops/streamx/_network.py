@@ -11,7 +11,7 @@ from typing import Any
 
 import numba as nb
 
-from eventflow.ops._lanes import JIT, LANES, fma, get, load, put, splat, store, total
+from eventflow.ops._lanes import JIT, LANES, fma, get, load, put, splat, store, total, where
 from eventflow.ops.streamx._layout import (
     BIAS,
     CHANNELS,
@@ -36,8 +36,6 @@ from eventflow.ops.streamx._layout import (
 )  # fmt: skip
 
 Array = Any
-#: Sums may be taken in any order; NaN and infinities keep their meaning.
-LOOSE: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
 
 
 @nb.njit(**JIT)
@@ -135,45 +133,59 @@ def _convolve(net: Array, params: Array, work: Array, weight: int, bias: int, so
                 out += LANES
 
 
-@nb.njit(**LOOSE)
+@nb.njit(**JIT)
 def _normalise(work: Array, at: int, size: int) -> None:
     """LayerNorm in place, LeakyReLU behind it, then 1 / deviation."""
-    padded = -(-size // LANES) * LANES
-    kind = work.dtype.type
-    one, slope = kind(1.0), kind(SLOPE)
-    pre, out = work[at : at + size], work[at + padded : at + padded + size]
-    mean = kind(0.0)
-    for i in range(size):
-        mean += pre[i]
-    mean = mean / kind(size)
-    var = kind(0.0)
-    for i in range(size):
-        d = pre[i] - mean
-        var += d * d
-    inverse = one / kind(math.sqrt(var / kind(size) + kind(LAYER_EPSILON)))
-    for i in range(size):
-        x = (pre[i] - mean) * inverse
-        pre[i] = x
-        out[i] = x if x > kind(0.0) else slope * x
-    work[at + 2 * padded] = inverse
+    padded, whole = -(-size // LANES) * LANES, size - size % LANES
+    out, kind = at + padded, work.dtype.type
+    zero, slope = kind(0.0), kind(SLOPE)
+    sums, rest = splat(zero), zero
+    for i in range(at, at + whole, LANES):
+        sums = sums + load(work, i)
+    for i in range(at + whole, at + size):
+        rest += get(work, i)
+    mean = (total(sums) + rest) / kind(size)
+    sums, rest = splat(zero), zero
+    for i in range(at, at + whole, LANES):
+        d = load(work, i) - mean
+        sums = fma(d, d, sums)
+    for i in range(at + whole, at + size):
+        rest += (get(work, i) - mean) * (get(work, i) - mean)
+    inverse = kind(1.0) / kind(math.sqrt((total(sums) + rest) / kind(size) + kind(LAYER_EPSILON)))
+    for i in range(0, whole, LANES):
+        y = (load(work, at + i) - mean) * inverse
+        store(work, at + i, y)
+        store(work, out + i, where(y, y, y * slope))
+    for i in range(whole, size):
+        x = (get(work, at + i) - mean) * inverse
+        put(work, at + i, x)
+        put(work, out + i, x if x > zero else slope * x)
+    put(work, out + padded, inverse)
 
 
-@nb.njit(**LOOSE)
+@nb.njit(**JIT)
 def unnormalise(work: Array, at: int, size: int, grad: int) -> None:
     """The gradient at ``grad``: of LeakyReLU's outputs before, of LayerNorm's inputs after."""
-    padded = -(-size // LANES) * LANES
+    padded, whole = -(-size // LANES) * LANES, size - size % LANES
     kind = work.dtype.type
-    slope, inverse = kind(SLOPE), work[at + 2 * padded]
-    x, g = work[at : at + size], work[grad : grad + size]
-    first, second = kind(0.0), kind(0.0)
-    for i in range(size):
-        d = g[i] if x[i] > kind(0.0) else slope * g[i]
-        g[i] = d
-        first += d
-        second += d * x[i]
-    first, second = first / kind(size), second / kind(size)
-    for i in range(size):
-        g[i] = inverse * (g[i] - first - x[i] * second)
+    zero, slope, inverse = kind(0.0), kind(SLOPE), get(work, at + 2 * padded)
+    firsts, seconds, first, second = splat(zero), splat(zero), zero, zero
+    for i in range(0, whole, LANES):
+        x, g = load(work, at + i), load(work, grad + i)
+        g = where(x, g, g * slope)
+        store(work, grad + i, g)
+        firsts, seconds = firsts + g, fma(g, x, seconds)
+    for i in range(whole, size):
+        y, d = get(work, at + i), get(work, grad + i)
+        d = d if y > zero else slope * d
+        put(work, grad + i, d)
+        first, second = first + d, second + d * y
+    first, second = (total(firsts) + first) / kind(size), (total(seconds) + second) / kind(size)
+    for i in range(0, whole, LANES):
+        g = fma(load(work, at + i), -second, load(work, grad + i) - first)
+        store(work, grad + i, g * inverse)
+    for i in range(whole, size):
+        put(work, grad + i, (get(work, grad + i) - first - get(work, at + i) * second) * inverse)
 
 
 @nb.njit(**JIT)

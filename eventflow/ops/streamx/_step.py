@@ -39,7 +39,7 @@ from eventflow.ops.streamx._layout import (
     SCALE,
     VALUE,
 )  # fmt: skip
-from eventflow.ops.streamx._network import LOOSE, forward
+from eventflow.ops.streamx._network import forward
 from eventflow.ops.streamx._rules import update
 
 Array = Any
@@ -270,7 +270,7 @@ def _scale(memory: Array, numbers: Array, reward: float, discount: float, ended:
     return reward / math.sqrt(variance + NORMAL_EPSILON)
 
 
-@nb.njit(**LOOSE)
+@nb.njit(**JIT, fastmath={"reassoc"})  # a sum of zeros, in any order, or NaN
 def _bad(io: Array, features: int) -> int:
     """The first feature that is not finite, or -1."""
     found = 0.0
@@ -284,7 +284,7 @@ def _bad(io: Array, features: int) -> int:
     return -1
 
 
-@nb.njit(**LOOSE)
+@nb.njit(**JIT)
 def _observe(memory: Array, work: Array, numbers: Array, io: Array, features: int, at: int, clock: float) -> None:
     """Update the statistics with the observation, then write it normalised, and the clock behind it."""
     kind = work.dtype.type
