@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventflow.bench._terminal import console as terminal
+from eventflow.bench._voxel_peers import MEASURED, OTHER_BINS, Peers
 from eventflow.errors import InputError
 
 Array = NDArray[Any]
@@ -21,22 +22,35 @@ BINS, HEIGHT, WIDTH = 15, 480, 640
 _SHAPE: dict[str, Any] = {"bins": BINS, "height": HEIGHT, "width": WIDTH}
 
 
-def run(out: Path | None = None, *, recording: Path | None = None, events: int = 10_000_000, rounds: int = 15) -> None:
+def run(
+    out: Path | None = None, *, recording: Path | None = None, events: int = 10_000_000, rounds: int = 15,
+    peer_python: Path | None = None, openeb: Path | None = None, dsec: Path | None = None,
+) -> None:  # fmt: skip
     """Million events per CPU second on one core: one window of a recording, and the recording tiled to many events.
 
-    All jobs take turns, and the best of each is printed, so that a busy machine hurts all alike.
+    All jobs take turns, and the best of each is printed, so that a busy machine hurts all alike. Peers (tonic, OpenEB,
+    DSEC's own code, evlib) run in a process of their own; those that cannot be run here are told, with what they were
+    measured at elsewhere.
 
     Args:
         out: folder for voxel.json.
         recording: an event camera file; by default $EVENTFLOW_DATA/cameras/gen3_evt2.raw.
         events: length of the tiled stream.
         rounds: turns for the window; the tiled stream gets a third.
+        peer_python: the Python that has tonic, evlib and (for OpenEB and DSEC) torch; default: this one.
+        openeb: folder of an OpenEB checkout (https://github.com/prophesee-ai/openeb).
+        dsec: folder of a checkout of DSEC's code (https://github.com/uzh-rpg/DSEC).
     """
     window = load(recording)
     results: dict[str, Any] = {"recording": str(recording or "gen3_evt2.raw"), **_SHAPE}
     for name, stream, turns in (("window", window, rounds), ("tiled", tile(window, events), max(rounds // 3, 3))):
-        jobs, small = _jobs(stream), _small(stream)
-        results[name] = {"events": len(stream[0]), "cpu_mev_per_s": _measure(jobs, len(stream[0]), turns)}
+        ours = {job: _cpu(work) for job, work in _jobs(stream).items()}
+        small = {job: _cpu(work) for job, work in _small(stream).items()}
+        with Peers(stream, _SHAPE, python=peer_python, checkouts={"openeb": openeb, "dsec": dsec}) as peers:
+            theirs = {_label(peer): partial(peers.cpu, peer) for peer in peers.ready}
+            speeds = _measure({**ours, **theirs}, len(stream[0]), turns)
+            results[name] = {"events": len(stream[0]), "cpu_mev_per_s": speeds, "peers' sums": peers.sums}
+            results["not run here"] = peers.absent
         results[name]["cpu_mev_per_s"] |= _measure(small, 20_000, 1)
         results[name] |= _two_threads(stream)
     _print(results)
@@ -106,7 +120,22 @@ def _jobs(stream: tuple[Array, ...]) -> dict[str, Job]:
         ),
         "np.add.at, time": lambda: _add_at(stream),
     }
-    return jobs | _peers(stream)
+    return jobs | _in_torch(stream)
+
+
+def _label(peer: str) -> str:
+    return f"{peer}{' (other bins)' if peer in OTHER_BINS else ''}"
+
+
+def _cpu(job: Job) -> Callable[[], float]:
+    """The job, saying its CPU seconds."""
+
+    def timed() -> float:
+        start = time.process_time()
+        job()
+        return time.process_time() - start
+
+    return timed
 
 
 def _small(stream: tuple[Array, ...]) -> dict[str, Job]:
@@ -152,43 +181,29 @@ def _dsec_torch(stream: tuple[Array, ...]) -> Any:
     return grid.view(BINS, HEIGHT, WIDTH)
 
 
-def _peers(stream: tuple[Array, ...]) -> dict[str, Job]:
-    """DSEC's published definition in torch, our torch path, and tonic where it is installed."""
+def _in_torch(stream: tuple[Array, ...]) -> dict[str, Job]:
+    """DSEC's published definition in torch, at rectified positions, and our torch path."""
     import torch
 
-    t, x, y, p = stream
-    jobs: dict[str, Job] = {}
-    tensors = [torch.from_numpy(v.astype(np.int64)) for v in (t, x, y, p)]
     from eventflow.ops import voxel_grid
 
-    jobs["DSEC's definition in torch, 8 corners"] = lambda: _dsec_torch(stream)
-    jobs["ours, time, torch path"] = lambda: voxel_grid(*tensors, backend="torch", **_SHAPE)
-    try:
-        tonic = importlib.import_module("tonic.functional")
-    except ImportError:
-        return jobs
-    kinds = [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "i1")]
-    packed = np.empty(len(t), kinds)
-    for name, column in zip("txyp", stream, strict=True):
-        packed[name] = column
-    jobs["tonic, to_voxel_grid (other bins)"] = lambda: tonic.to_voxel_grid_numpy(packed, (WIDTH, HEIGHT, 2), BINS)
-    return jobs
+    tensors = [torch.from_numpy(v.astype(np.int64)) for v in stream]
+    return {
+        "DSEC's definition in torch, 8 corners": lambda: _dsec_torch(stream),
+        "ours, time, torch path": lambda: voxel_grid(*tensors, backend="torch", **_SHAPE),
+    }
 
 
-def _measure(jobs: dict[str, Job], events: int, turns: int) -> dict[str, float]:
+def _measure(jobs: dict[str, Callable[[], float]], events: int, turns: int) -> dict[str, float]:
     """Best rate of each job, in turns; the slow ones (over 2 s) have one turn."""
     best = {}
     for name, job in jobs.items():
         job()
-        start = time.process_time()
-        job()
-        best[name] = time.process_time() - start
+        best[name] = job()
     for _ in range(turns):
         for name, job in jobs.items():
             if best[name] < 2:
-                start = time.process_time()
-                job()
-                best[name] = min(best[name], time.process_time() - start)
+                best[name] = min(best[name], job())
     return {name: events / seconds / 1e6 for name, seconds in best.items()}
 
 
@@ -219,7 +234,13 @@ def _print(results: dict[str, Any]) -> None:
     for name in rates[0]:
         ratio = rates[0][name] / rates[0]["ours, time"]
         table.add_row(name, *(f"{rate[name]:,.1f}" for rate in rates), f"{ratio:.3f}")
+    for peer, (version, *speeds) in MEASURED.items():
+        if peer in results["not run here"]:
+            label = f"{peer} {version}: not run here, measured elsewhere"
+            table.add_row(label, *(f"{speed:,.1f}" for speed in speeds), "-")
     terminal().print(table)
+    for peer, why in results["not run here"].items():
+        print(f"{peer} was not run here: {why}")
     for name in ("window", "tiled"):
         rate = results[name]["cpu_mev_per_s"]
         share = rate["ours, time"] / rate["limit: scatter, two writes an event"]

@@ -9,6 +9,7 @@ import pytest
 
 from eventflow._assets import ROOT
 from eventflow.bench import _voxel
+from eventflow.bench._voxel_peers import MEASURED, Peers
 from eventflow.errors import InputError
 from eventflow.ops import voxel_grid
 
@@ -31,7 +32,33 @@ def test_it_reports_every_row(tmp_path, capsys) -> None:
     report = json.loads((tmp_path / "voxel.json").read_text())
     rates = report["window"]["cpu_mev_per_s"]
     assert {"ours, time", "np.add.at, time", "DSEC's definition in torch, 8 corners"} < set(rates)
-    assert all(rate > 0 for rate in rates.values()) and "measured scatter limit" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert all(rate > 0 for rate in rates.values()) and "measured scatter limit" in told
+    for peer in MEASURED:  # run, or told why not and what it was measured at elsewhere
+        ran = any(name.startswith(peer) and "definition" not in name for name in rates)
+        assert ran or (report["not run here"][peer] and f"{peer} was not run here" in told)
+        assert ran or "not run here, measured elsewhere" in told
+
+
+def test_a_peer_in_a_process_of_its_own(tmp_path) -> None:
+    """A checkout with a peer's function of the same name: it is called, timed, and its grid is looked at."""
+    source = tmp_path / "dsec" / "scripts" / "dataset"
+    source.mkdir(parents=True)
+    (source / "representations.py").write_text(
+        "class VoxelGrid:\n    def __init__(self, *shape, normalize):\n        assert shape == (15, 480, 640)\n"
+        "    def convert(self, x, y, p, t):\n        return (2 * p - 1) * 3\n"
+    )
+    stream = _voxel.load(RECORDING)
+    with Peers(stream, SHAPE, python=None, checkouts={"openeb": None, "dsec": tmp_path / "dsec"}) as peers:
+        assert "DSEC torch" in peers.ready and "--openeb FOLDER" in peers.absent["OpenEB"]
+        assert peers.cpu("DSEC torch") > 0
+        assert peers.sums["DSEC torch"]["moduli"] == 3 * len(stream[0])
+    for python, message in ((tmp_path / "none", "No such file"), (tmp_path / "bad", "ended early")):
+        if python.name == "bad":
+            python.write_text("#!/bin/sh\nexit 3\n")
+            python.chmod(0o755)
+        with pytest.raises(InputError, match=message):
+            Peers(stream, SHAPE, python=python, checkouts={})
 
 
 def test_without_a_recording_it_says_what_to_write(monkeypatch) -> None:
