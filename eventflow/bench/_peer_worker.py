@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from _train_peer import _likelihood, _loader, _model, _say
+from _train_peer import _likelihood, _loader, _model, _say, size
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(job["seed"])
     fit = Fit(job)
-    _say({"ready": True, "parameters": sum(p.numel() for p in fit.model.parameters())})
+    _say({"ready": True, "parameters": size(fit.model)})
     for line in sys.stdin:
         _say(fit.answer(json.loads(line)))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _train_peer import _loader, _model, _say
+from _train_peer import _loader, _model, _say, size
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     np.savez(job["initial"], **{name: value.numpy() for name, value in model.state_dict().items()})
     model.eval()
     test = _loader(job, "test")
-    _say({"ready": True, "parameters": sum(p.numel() for p in model.parameters())})
+    _say({"ready": True, "parameters": size(model)})
     for _ in sys.stdin:
         _say(_predicted(model, test))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eventflow.bench._terminal import console as terminal
-from eventflow.bench._train_models import MODELS
+from eventflow.bench._train_models import DIFFERS, MODELS, THEIR_OBJECTIVE
 from eventflow.errors import InputError, did_you_mean
 
 #: glibc's malloc as it comes, and told to keep what is freed: page faults are much of a training step's time.
@@ -58,7 +58,8 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         shared = _job(data, Path(folder), seed)
         for name in names:
-            job = shared | MODELS[name].job() | {"batches": batches}
+            objective = "easytpp" if name in THEIR_OBJECTIVE else None
+            job = shared | MODELS[name].job() | {"batches": batches, "objective": objective}
             results[name] = {kind: _race(job, peer, epochs, extra) for kind, extra in ALLOCATORS.items()}
             _show(name, results[name], peer, data)
     if peer is None:
@@ -113,7 +114,8 @@ def _job(data: str, folder: Path, seed: int, splits: tuple[str, ...] = ("train",
 
 
 def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[str, str]) -> dict[str, Any]:
-    """name -> {"parameters", "epochs": [{"cpu", "wall", "events", "test"}, ...]}, the workers taking turns."""
+    """name -> {"parameters", "before": test log-likelihood, "epochs": [{"cpu", "wall", "events", "test"}, ...]}, the
+    workers taking turns."""
     module = [sys.executable, "-m", "eventflow.bench._train_worker"]
     workers: dict[str, _Worker] = {}
     try:
@@ -128,7 +130,7 @@ def _race(job: dict[str, Any], peer: list[str] | None, epochs: int, extra: dict[
             order = rng.permutation(job["sequences"])[: (job["batches"] or job["sequences"]) * job["batch"]].tolist()
             for worker in workers.values():
                 worker.epochs.append(worker.ask(order))
-        return {name: {"parameters": w.parameters, "epochs": w.epochs} for name, w in workers.items()}
+        return {n: {"parameters": w.parameters, "before": w.before, "epochs": w.epochs} for n, w in workers.items()}
     finally:
         for worker in workers.values():
             worker.close()
@@ -150,7 +152,8 @@ class _Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
         )  # fmt: skip
         self.epochs: list[dict[str, float]] = []
-        self.parameters = int(self.ask(job)["parameters"])
+        ready = self.ask(job)
+        self.parameters, self.before = int(ready["parameters"]), ready.get("test")
 
     def ask(self, question: Any) -> dict[str, float]:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -193,17 +196,19 @@ def _show(model: str, results: dict[str, Any], peer: list[str] | None, data: str
             numbers = f"{row['parameters']:,}", f"{speed(row):,.0f}", f"{1e6 / speed(row):.2f}", f"{cpu:.3f}", ratio
             table.add_row(allocator, name, *numbers)
     console.print(table)
-    table = Table(title="Test log-likelihood per event after each epoch, EasyTPP's definition")
+    differs = f". {OURS}: {DIFFERS[model]}" if OURS in results["default"] and model in DIFFERS else ""
+    title = "Test log-likelihood per event after each epoch, EasyTPP's definition"
+    table = Table(title=title, caption=f"0: before training{differs}")
     first = results["default"]
     for heading in ("epoch", *first):
         table.add_column(heading, justify="right")
+    table.add_row("0", *(f"{row['before']:.4f}" for row in first.values()))
     for i, _ in enumerate(first[OURS_OWN]["epochs"]):
         table.add_row(str(i + 1), *(f"{row['epochs'][i]['test']:.4f}" for row in first.values()))
     console.print(table)
 
 
 def _how_to_run_the_peer(bench: str) -> None:
-
     terminal().print(
         "EasyTPP was not run. Write: git clone https://github.com/ant-research/EasyTemporalPointProcess && "
         f"pip install omegaconf && eventflow bench {bench} --easytpp EasyTemporalPointProcess",

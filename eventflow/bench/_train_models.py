@@ -49,6 +49,18 @@ _LATENT = {
     },
 }  # fmt: skip
 
+#: Why the weights of a twin leave EasyTPP's path although both begin with the same likelihood.
+DIFFERS = {
+    "rmtpp": "EasyTPP adds two biases, and Adam moves their sum twice as far in a step",
+    "thp": "EasyTPP adds two biases, and Adam moves their sum twice as far in a step",
+    "fullynn": "EasyTPP clamps the weights that must be positive; ours are a softplus of free ones, and move otherwise",
+    "odetpp": "EasyTPP adds 1.2e-7 to all intensities, some of which are smaller at first, and its adjoint weights the "
+              "gradient of the field by the batch's mean gap; ours is the likelihood's",
+    "s2p2": "dropout draws other units",
+}  # fmt: skip
+#: Twins that train on EasyTPP's likelihood: its exact one is another quantity, without the hazard of no time.
+THEIR_OBJECTIVE = ("fullynn",)
+
 MODELS = {
     "nhp": Setting("TorchNHP", "NHP", {"hidden_size": 64}, {"hidden_size": 64}, {"hidden_size": 64, "bos": False}),
     "rmtpp": Setting(

@@ -33,13 +33,18 @@ def main() -> None:
     loss, count = model.loglike_loss(next(iter(train(list(range(min(job["batch"], job["sequences"])))))).values())
     (loss / count).backward()  # touches the memory, as ours did
     wrapper.opt.zero_grad()
-    _say({"ready": True, "parameters": sum(p.numel() for p in model.parameters())})
+    _say({"ready": True, "parameters": size(model), "test": _likelihood(model, test(None))})
     for line in sys.stdin:
         cpu, wall, events = time.process_time(), time.perf_counter(), 0
         for batch in train(json.loads(line)):
             events += int(wrapper.run_batch(batch, phases.TRAIN)[1])
         spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
         _say({**spent, "events": events, "test": _likelihood(model, test(None))})
+
+
+def size(model: Any) -> int:
+    """Real numbers among its parameters: a complex one is two."""
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in model.parameters())
 
 
 def _likelihood(model: Any, batches: Any) -> float:

@@ -1,7 +1,8 @@
 """The eventflow half of ``eventflow bench train``: trains a model, an epoch per line of standard input.
 
 Protocol, JSON lines: the first line in is the job; then one line of sequence numbers per epoch, in their order; out
-comes {"ready", "parameters"}, then {"cpu", "wall", "events", "test"} per epoch. ``_train_peer`` speaks the same.
+comes {"ready", "parameters", "test"}, then {"cpu", "wall", "events", "test"} per epoch, test being the test
+log-likelihood per event by then. ``_train_peer`` speaks the same.
 """
 
 from __future__ import annotations
@@ -26,32 +27,41 @@ def main() -> None:
     train, test = (_events(job, split) for split in ("train", "test"))
     model = _model(job, train)
     optimiser = torch.optim.Adam(model.parameters(), lr=job["lr"])
-    _loss(model, train, np.arange(min(job["batch"], len(train)))).backward()  # compiles, and touches the memory
-    _say({"ready": True, "parameters": sum(p.numel() for p in model.parameters())})
+    objective = job["objective"] if job["weights"] is not None else None
+    _loss(model, train, np.arange(min(job["batch"], len(train))), objective).backward()  # compiles, touches the memory
+    parameters = sum(p.numel() for p in model.parameters())
+    _say({"ready": True, "parameters": parameters, "test": _likelihood(model, test)})
     for line in sys.stdin:
         order = np.array(json.loads(line))
         cpu, wall, events = time.process_time(), time.perf_counter(), 0
         for i in range(0, len(order), job["batch"]):
-            events += _step(model, optimiser, train, order[i : i + job["batch"]])
+            events += _step(model, optimiser, train, order[i : i + job["batch"]], objective)
         spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-        model.eval()
-        with torch.no_grad():
-            likelihood = float(model.log_prob(test, compat="easytpp").sum()) / test.num_scored
-        model.train()
-        _say({**spent, "events": events, "test": likelihood})
+        _say({**spent, "events": events, "test": _likelihood(model, test)})
 
 
-def _step(model: tpp.PointProcess, optimiser: torch.optim.Optimizer, events: Events, rows: Any) -> int:
-    loss = _loss(model, events, rows)
+def _step(
+    model: tpp.PointProcess, optimiser: torch.optim.Optimizer, events: Events, rows: Any, objective: str | None = None
+) -> int:
+    loss = _loss(model, events, rows, objective)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
     return events[rows].num_scored
 
 
-def _loss(model: tpp.PointProcess, events: Events, rows: Any) -> torch.Tensor:
+def _loss(model: tpp.PointProcess, events: Events, rows: Any, objective: str | None) -> torch.Tensor:
     batch = pad(events, rows)
-    return -model.log_prob(batch).sum() / batch.num_scored
+    return -model.log_prob(batch, compat=objective).sum() / batch.num_scored
+
+
+def _likelihood(model: tpp.PointProcess, events: Events) -> float:
+    """EasyTPP's number: per event, without dropout."""
+    model.eval()
+    with torch.no_grad():
+        likelihood = float(model.log_prob(events, compat="easytpp").sum()) / events.num_scored
+    model.train()
+    return likelihood
 
 
 def _events(job: dict[str, Any], split: str) -> Events:

@@ -211,7 +211,8 @@ class PointProcess(Recorded, nn.Module):
         """(s,) exact log-likelihood of each sequence over its span: every scored event, and the silence to the end.
 
         With ``compat="easytpp"``: what EasyTPP computes for this model instead (events 2..N, no survival term, the
-        compensator as the plain mean over ``easytpp_points`` equispaced points including both ends).
+        compensator as the plain mean over ``easytpp_points`` equispaced points including both ends), but for the 1.2e-7
+        that it adds to every intensity.
         """
         if compat not in (None, "easytpp"):
             raise InputError(f"log_prob(compat={compat!r}): {did_you_mean(str(compat), ['easytpp'])}")

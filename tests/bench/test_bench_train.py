@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from eventflow.bench import _train
-from eventflow.bench._train_models import MODELS
+from eventflow.bench._train_models import DIFFERS, MODELS
 from eventflow.errors import InputError
+from eventflow.events import Events
+from eventflow.io import load_dataset, write_events
 
 
 def test_ours_alone_learns_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,12 +58,30 @@ def test_an_unknown_model_is_refused() -> None:
         _train.run(model=["thpp"])
 
 
+@pytest.fixture(scope="module")
+def short_gaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated Hawkes process in a unit in which no intensity of a fresh model reaches a clamp of EasyTPP's."""
+    folder = tmp_path_factory.mktemp("data") / "short"
+    folder.mkdir()
+    for split, events in load_dataset("hawkes").items():
+        scaled = Events(events.t / 20, dict(events.marks), events.offsets, events.span / 20, events.schema)
+        write_events(scaled, folder / f"{split}.parquet")
+    return folder
+
+
 @pytest.mark.peer
-@pytest.mark.parametrize("model", [name for name, said in MODELS.items() if said.twin is not None])
-def test_both_learn_the_same_from_the_same_start(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [name for name, said in MODELS.items() if said.twin is not None and name != "s2p2"])
+def test_both_start_alike_and_learn_alike(model: str, short_gaps: Path, tmp_path: Path) -> None:
+    """But for S2P2, whose EasyTPP half takes minutes and 10 GB; test_peer_s2p2 has its likelihood."""
     peer = pytest.importorskip("easy_tpp", reason="EasyTPP is not importable")
-    _train.run(out=tmp_path, data="hawkes", model=[model], epochs=2, easytpp=Path(peer.__file__).parents[1])
+    checkout = Path(peer.__file__).parents[1]
+    _train.run(out=tmp_path, data=str(short_gaps), model=[model], epochs=2, batches=2, easytpp=checkout)
     result = json.loads((tmp_path / "train.json").read_text())["models"][model]["default"]
-    for ours, theirs in zip(result[_train.OURS]["epochs"], result[_train.PEER]["epochs"], strict=True):
-        assert ours["events"] == theirs["events"]
-        assert ours["test"] == pytest.approx(theirs["test"], abs=0.02)  # they train on a biased integral
+    ours, theirs = result[_train.OURS], result[_train.PEER]
+    assert theirs["before"] > ours["before"] - 1e-3  # they add 1.2e-7 to every intensity
+    if model != "odetpp":  # whose intensities may be smaller than that
+        assert ours["before"] == pytest.approx(theirs["before"], abs=1e-3)
+    for mine, other in zip(ours["epochs"], theirs["epochs"], strict=True):
+        assert mine["events"] == other["events"]
+        if model not in DIFFERS:
+            assert mine["test"] == pytest.approx(other["test"], abs=0.02)  # they train on a biased integral

@@ -75,6 +75,38 @@ def test_odetpp() -> None:
     compare(ours, peer)
 
 
+def odetpp_gradients(peer: Any) -> dict[str, torch.Tensor]:
+    """Of the negative log-likelihood by what both have: theirs less ours."""
+    events, batch = tape()
+    ours = ODETPP(3, hidden_size=8, compat="easytpp").double()
+    load_easytpp(ours, peer.state_dict())
+    ours.log_prob(events, compat="easytpp").sum().neg().backward()
+    peer.eps = 0.0
+    peer.loglike_loss(batch)[0].backward()
+    pairs = {
+        "mark": (peer.layer_type_emb.weight.grad[:3], ours.embedding.weight.grad),
+        "field": (peer.event_model.linears[0].weight.grad, ours.inner.weight.grad),
+        "head": (peer.layer_intensity[0].weight.grad, ours.head.weight.grad),
+    }
+    return {name: theirs - mine for name, (theirs, mine) in pairs.items()}
+
+
+def test_odetpp_learns_otherwise_because_of_its_adjoint_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = {"ode_num_sample_per_step": 2, "time_factor": 100}
+    peer = theirs("torch_ode_tpp", "ODETPP", num_layers=1, model_specs=specs)
+    assert odetpp_gradients(peer)["field"].abs().max() > 0.1
+    peer.zero_grad()
+
+    def solved(node: Any, state: torch.Tensor, dt: torch.Tensor) -> torch.Tensor:
+        for _ in range(node.num_sample_times):
+            state = node.solver(diff_func=node.model, dt=dt / node.num_sample_times, z0=state)
+        return state
+
+    monkeypatch.setattr(type(peer.layer_neural_ode), "forward", solved)
+    for name, difference in odetpp_gradients(peer).items():
+        assert difference.abs().max() < 1e-6, name  # the points of their integral are float32
+
+
 class Settings(SimpleNamespace):
     """EasyTPP's ANHN reads its configuration as attributes and by keys."""
 

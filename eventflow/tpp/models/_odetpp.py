@@ -64,6 +64,7 @@ class ODETPP(AskedProcess):
         self.outer = None if compat else nn.Linear(units, hidden_size)
         self.jump = None if compat else nn.Linear(hidden_size, hidden_size, bias=False)
         self.head = SoftplusIntensity(hidden_size, num_marks)
+        self.head.log_scale.requires_grad_(compat is None)  # EasyTPP's softplus has none
 
     # -- the state ------------------------------------------------------------------------------------------------
 
