@@ -17,8 +17,10 @@ from eventflow._assets import ROOT
 from eventflow.errors import InputError, MissingExtraError, did_you_mean
 from eventflow.events import Events, Schema, first_to_last
 from eventflow.io._card import ALIASES, SPLITS, Card, FileRef
+from eventflow.io._columns import LogColumns
 from eventflow.io._read import read_with_report
 from eventflow.io._report import ReadReport
+from eventflow.io._request import OutOfOrder
 
 _Loaded: TypeAlias = dict[str, tuple[Events, ReadReport]]
 
@@ -59,6 +61,11 @@ def load_dataset(name_or_path: str | PathLike[str], *, splits: Iterable[str] | N
         InputError: if it is found nowhere, with the line to write; if a checksum differs; for an unknown split.
     """
     return {split: events for split, (events, _) in load_with_reports(name_or_path, splits=splits).items()}
+
+
+def load_split_files(folder: Path, columns: LogColumns) -> dict[str, Events]:
+    """The train, val and test files of a folder without a card, by what ``columns`` says of them all."""
+    return {split: events for split, (events, _) in _load_bare(folder, None, columns).items()}
 
 
 def load_with_reports(
@@ -129,7 +136,10 @@ def _read_checked(entry: Card, split: str, path: Path, ref: FileRef) -> tuple[Ev
                 f"{path}: its sha256 is {digest}, the card of {entry.name!r} says {ref.sha256}. It is another release "
                 "or damaged: fetch it again, or read it as it is with read_events(path)"
             )
-    events, report = read_with_report(path, format=entry.format, columns=entry.columns, schema=entry.schema)
+    try:
+        events, report = read_with_report(path, format=entry.format, columns=entry.columns, schema=entry.schema)
+    except OutOfOrder as error:
+        raise InputError(f"{error.seen}. Write into the card of {entry.name!r}, below columns: sort: true") from None
     if report.skipped != entry.statistics.get(split, {}).get("skipped", 0):
         report.warn()
     return events, report
@@ -203,14 +213,20 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _load_bare(folder: Path, wanted: list[str] | None) -> _Loaded:
+def _load_bare(folder: Path, wanted: list[str] | None, columns: LogColumns | None = None) -> _Loaded:
     files = _split_files(folder)
     for split in wanted or ():
         if split not in files:
             raise InputError(
                 f"{folder}: no file for split {split!r}; it has {', '.join(p.name for p in files.values())}"
             )
-    parts = {split: read_with_report(files[split]) for split in wanted or files}
+    try:
+        parts = {split: read_with_report(files[split], columns=columns) for split in wanted or files}
+    except OutOfOrder as error:
+        into = f"{folder.resolve().name}-sorted"
+        raise InputError(
+            f"{error.seen}. Write: eventflow data convert {folder} {into} --columns sort=true   and then --data {into}"
+        ) from None
     if len({events.schema.vocabulary for events, _ in parts.values()}) > 1:
         raise InputError(
             f"{folder}: its splits have different vocabularies; write a card.yaml with the words of them all"

@@ -120,6 +120,7 @@ def data_convert(
         target: a file, or udp://host:port?format=... (tcp, too), to which a recording is sent at its own pace (&speed=2
             twice as fast, 0 at once). A file's suffix chooses the format. For a dataset: a folder, which is made.
         columns: what the columns of a log mean: key=CaseID time=Timestamp mark=Activity unit=d sort=true ...
+            (for a folder: of its train, val and test files).
             Of a camera's table: their order, and where it is not known, unit and sensor: t y x p unit=us sensor=640x480
         format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog, or a camera's, such as evt3; found from
             its content by default.
@@ -140,9 +141,12 @@ def data_convert(
         events = read_events(source, format=format, columns=said, schema=schema, recover=recover)
         write_events(events, out)
         return
-    if columns or format:
+    if format or (columns and (not Path(source).is_dir() or has_card(source))):
         raise InputError(f"{source} is a dataset, whose card says how to read it; columns and format are for files")
-    parts = load_dataset(source)
+    if columns:
+        parts = _catalogue.load_split_files(Path(source), LogColumns.from_words(columns))
+    else:
+        parts = load_dataset(source)
     if out.suffix:
         raise InputError(f"{source} has the splits {', '.join(parts)}; give a folder rather than the file {out}")
     out.mkdir(parents=True, exist_ok=True)

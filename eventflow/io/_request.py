@@ -8,8 +8,20 @@ from pathlib import Path
 
 from eventflow.errors import InputError, did_you_mean
 from eventflow.events import Events, Schema
-from eventflow.io._columns import LogColumns
+from eventflow.io._columns import LogColumns, on_command_line
 from eventflow.io._report import ReadReport
+
+
+class OutOfOrder(InputError):
+    """Rows that go back in time.
+
+    Attributes:
+        seen: what and where, without the advice.
+    """
+
+    def __init__(self, seen: str) -> None:
+        self.seen = seen
+        super().__init__(f"{seen}. Write: {on_command_line(sort=True)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,10 @@ class Request:
     def error(self, message: str) -> InputError:
         """An InputError that begins with the path."""
         return InputError(f"{self.path}: {message}")
+
+    def out_of_order(self, message: str) -> OutOfOrder:
+        """The error for rows that go back in time; it begins with the path."""
+        return OutOfOrder(f"{self.path}: {message}")
 
     def column(self, name: str, known: Iterable[str]) -> str:
         """``name``, or an error that names the nearest column."""

@@ -22,6 +22,8 @@ from eventflow.io.cameras._source import Array
 BLOSC = 32001
 #: Fewer rows are not worth another thread.
 _WORTH = 1 << 14
+#: Chunks that are held while the next rows are sought.
+_FEW = 4
 
 
 @functools.cache
@@ -41,7 +43,8 @@ def _library() -> Any:
 
 @functools.cache
 def _pool(process: int) -> Executor | None:
-    """A thread of this process beside the one that asks; none where there is one core, or where other processes are at work beside this one."""
+    """A thread of this process beside the one that asks; none where there is one core, or where other processes are at
+    work beside this one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     alone = multiprocessing.parent_process() is None
     return ThreadPoolExecutor(1, "eventflow blosc") if cores > 1 and alone else None
@@ -60,6 +63,11 @@ class Chunked:
         self._columns = [_Column(data, found == [BLOSC]) for data, found in zip(sets, filters, strict=True)]
         if sets[0].dtype.kind in "iu":
             self._columns[0].added = added
+
+    def first(self, lo: int, hi: int) -> Array:
+        """Rows of the first column alone; of its chunks, those that are held stay."""
+        column = self._columns[0]
+        return column.rows(lo, column.room(lo, hi), column.packed(lo, hi, drop=False))
 
     def rows(self, lo: int, hi: int) -> list[Array]:
         """The rows of each column."""
@@ -90,10 +98,11 @@ class _Column:
         """Memory for these rows."""
         return np.empty(max(min(hi, self._length) - lo, 0), self._dtype if self.added is None else np.int64)
 
-    def packed(self, lo: int, hi: int) -> list[tuple[int, bytes]]:
-        """(number, bytes) of the chunks of these rows that are not held; no others are held on."""
+    def packed(self, lo: int, hi: int, *, drop: bool = True) -> list[tuple[int, bytes]]:
+        """(number, bytes) of the chunks of these rows that are not held; no others are held on, but a few if told."""
         wanted = self._numbers(lo, min(hi, self._length))
-        for number in [number for number in self._held if number not in wanted]:
+        drop = drop or len(self._held) >= _FEW
+        for number in [number for number in self._held if drop and number not in wanted]:
             self._spare.append(self._held.pop(number))
         return [(number, self._stored(number)) for number in wanted if number not in self._held]
 

@@ -44,6 +44,12 @@ class Hdf5Source(Source):
     cache: int = _CACHE
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
+        return self._read(start, end, None)
+
+    def aligned(self, start: int, every: int) -> Iterator[Columns]:
+        return self._read(start, None, every)
+
+    def _read(self, start: Bound, end: Bound, every: int | None) -> Iterator[Columns]:
         assert self.bind is not None
         progress = Progress(self.opening.path)
         row = 0
@@ -53,6 +59,8 @@ class Hdf5Source(Source):
                 row = self._first(reader, start)
                 size = self._size(reader, row, end)
                 while row < self.length:
+                    if every is not None and start is not None:
+                        size = self._edge(reader, row, start, every) - row
                     stop = min(row + size, self.length)
                     size = _ROWS - stop % _ROWS  # from then on to a multiple: chunks are mostly whole then
                     block = as_columns(*reader.rows(row, stop), first=row)
@@ -67,6 +75,13 @@ class Hdf5Source(Source):
             raise BrokenError(f"event {row:,}: {_reason(error)}") from None
         finally:
             progress.stop()
+
+    def _edge(self, reader: Reader, row: int, start: int, every: int) -> int:
+        """The row at which a window begins, not too near and not too far from ``row``."""
+        least = min(row + _ROWS // 2, self.length - 1)
+        passed = int(reader.times(least, least + 1)[0]) - start
+        stop = self._first(reader, start + (passed // every + 1) * every)
+        return row + _ROWS if stop - row > _WINDOW else max(stop, least + 1)
 
     def _first(self, reader: Reader, start: Bound) -> int:
         """The first row at or after ``start``, by the file's index, if that is right, else by bisection."""

@@ -105,7 +105,7 @@ def _source(opening: Opening, file: Any, place: _Place, usual: Size) -> Hdf5Sour
     lengths = {key: len(data) for key, data in zip("txyp", sets, strict=True)}
     length = min(lengths.values())
     exponent = _exponent(opening, sets[0], length)
-    size, said = _sensor(file, place, usual, _extent(sets, length))
+    size, said = _sensor(file, place, usual, sets)
     source = Hdf5Source(
         opening, opening.height or size[0], opening.width or size[1], _span(file), bind=_binding(place, exponent),
         length=length, cache=room(*sets),
@@ -123,7 +123,8 @@ def _binding(place: _Place, exponent: int) -> Any:
         chunked = Chunked(data, [filters(column) for column in data], added=place.offset if fast else 0)
 
         def times(lo: int, hi: int) -> Array:
-            return _in_us(data[0][lo:hi], exponent, place.offset)
+            t = chunked.first(lo, hi)
+            return t if fast else _in_us(t, exponent, place.offset)
 
         def rows(lo: int, hi: int) -> tuple[Array, Array, Array, Array]:
             t, x, y, p = chunked.rows(lo, hi)
@@ -158,8 +159,9 @@ def _exponent(opening: Opening, t: Any, length: int) -> int:
         raise opening.error(f"times in {opening.unit!r}; expected one of {', '.join(EXPONENTS)}")
     if opening.unit is not None:
         return EXPONENTS[opening.unit]
-    some = np.concatenate([np.asarray(t[lo:hi]) for lo, hi in _samples(length)] or [np.empty(0)])
     seconds = t.dtype.kind == "f" and t.name.rsplit("/", 1)[-1] == "ts"
+    ends = [0, length // 2, length - 1] if length else []
+    some = _sampled(t, _samples(length) if t.dtype.kind == "f" else [(row, row + 1) for row in ends])
     check_times(opening, some.astype(np.float64), pointed=seconds)
     if t.dtype.kind == "f" and not seconds and len(some) > _FEW and float(some[-1] - some[0]) * _FASTEST < length:
         raise opening.error(
@@ -167,6 +169,14 @@ def _exponent(opening: Opening, t: Any, length: int) -> int:
             "schema=Schema(unit='s')), or on the command line: --columns unit=s"
         )
     return 6 if seconds else 0
+
+
+def _sampled(data: Any, rows: list[tuple[int, int]]) -> Array:
+    """These rows; none where the file is damaged, which reading will tell."""
+    try:
+        return np.concatenate([np.asarray(data[lo:hi]) for lo, hi in rows]) if rows else np.empty(0)
+    except (OSError, RuntimeError, ValueError):
+        return np.empty(0)
 
 
 def _samples(length: int) -> list[tuple[int, int]]:
@@ -177,13 +187,11 @@ def _samples(length: int) -> list[tuple[int, int]]:
 
 def _extent(sets: list[Any], length: int) -> tuple[int, int]:
     """(rows, columns) of the sensor that are surely there."""
-    y, x = (
-        max((int(np.max(data[lo:hi])) + 1 for lo, hi in _samples(length)), default=0) for data in (sets[2], sets[1])
-    )
-    return y, x
+    y, x = (_sampled(data, _samples(length)) for data in (sets[2], sets[1]))
+    return int(y.max(initial=0)) + 1, int(x.max(initial=0)) + 1
 
 
-def _sensor(file: Any, place: _Place, usual: Size, seen: tuple[int, int]) -> tuple[Size, list[str]]:
+def _sensor(file: Any, place: _Place, usual: Size, sets: list[Any]) -> tuple[Size, list[str]]:
     """(height, width) and what is to be said about it: from the file, else the usual one if events do not contradict.
 
     ``sensor_resolution`` is (height, width) in some files and (width, height) in others.
@@ -196,11 +204,12 @@ def _sensor(file: Any, place: _Place, usual: Size, seen: tuple[int, int]) -> tup
     if "calib/resolution" in group:
         pair = np.ravel(group["calib/resolution"][()])[::-1]
     sizes = [(int(pair[0]), int(pair[1])), (int(pair[1]), int(pair[0]))] if len(pair) > 1 else [usual]
+    if sizes == [(None, None)]:
+        return (None, None), []
+    seen = _extent(sets, min(len(data) for data in sets))
     for height, width in sizes:
         if height is not None and width is not None and seen[0] <= height and seen[1] <= width:
             return (height, width), []
-    if sizes == [(None, None)]:
-        return (None, None), []
     told = " x ".join(str(side) for side in sizes[0])
     return (None, None), [f"it is not of a sensor of {told} (height x width): pixels up to {seen[0]} x {seen[1]} fired"]
 

@@ -106,14 +106,18 @@ class Recording:
     # -- blocks ---------------------------------------------------------------------------------------------------
 
     def _blocks(
-        self, bounds: tuple[int | None, int | None], *, quietly: bool = False, enough: int | None = None
-    ) -> Iterator[Columns]:
+        self, bounds: tuple[int | None, int | None], *, quietly: bool = False, enough: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Columns]:  # fmt: skip
         """Non-empty blocks within the bounds; ends early, with a note, where the file is broken and that is allowed.
 
-        ``enough``: nothing is wanted after an event at or past it, but that event is.
+        ``enough``: nothing is wanted after an event at or past it, but that event is. ``every``: windows of so many us
+        are wanted.
         """
         source, (start, end) = self._source, bounds
         blocks = source.blocks(start, end if enough is None else enough)
+        if every is not None and start is not None:
+            blocks = source.aligned(start, every)
         rows = 0
         try:
             for block in blocks if source.sorted else checked(source, blocks):
@@ -143,10 +147,14 @@ class Recording:
 
     # -- windows --------------------------------------------------------------------------------------------------
 
+    def _begin(self) -> int | None:
+        """Where windows begin if no span is stated; None: at the first event that comes."""
+        return self.first
+
     def _by_time(self, dt: int, stated: _Bounds | None) -> Iterator[Events]:
         held: list[Columns] = []
-        lo, last = (stated[0] if stated else None), None
-        for block in self._blocks(stated or (None, None)):
+        lo, last = (stated[0] if stated else self._begin()), None
+        for block in self._blocks((lo, stated[1] if stated else None), every=dt):
             lo, last = int(block.t[0]) if lo is None else lo, int(block.t[-1])
             while block.t[-1] >= lo + dt:
                 at = int(np.searchsorted(block.t, lo + dt))
@@ -188,6 +196,7 @@ def _within(block: Columns, start: int | None, end: int | None) -> Columns:
 
 
 def _joined(parts: list[Columns]) -> Columns:
+    parts = [part for part in parts if len(part.t)] or parts[:1]
     if len(parts) == 1:
         return parts[0]
     if not parts:

@@ -79,6 +79,10 @@ class Source:
         """
         raise NotImplementedError
 
+    def aligned(self, start: int, every: int) -> Iterator[Columns]:
+        """As ``blocks(start, None)``; where that is cheap, blocks end where windows of ``every`` us do."""
+        return self.blocks(start, None)
+
 
 def checked(source: Source, blocks: Iterator[Columns]) -> Iterator[Columns]:
     """The blocks, as long as time does not go back; a block in which it does is cut there."""

@@ -77,6 +77,8 @@ def from_rows(rows: Rows, request: Request) -> Events:
     offsets = np.concatenate([[0], np.cumsum(rows.lengths)]).astype(np.int64)
     t = _times(rows, offsets, request)
     marks, num_marks = _marks(rows, offsets, request)
+    if (order := _order(t, offsets, request)) is not None:
+        t, marks = t[order], {name: column[order] for name, column in marks.items()}
     report = request.report
     report.rows = len(t)
     if START in rows.lists and DELTA in rows.lists:
@@ -84,6 +86,22 @@ def from_rows(rows: Rows, request: Request) -> Events:
     keys = rows.scalars["seq_idx"].astype(str) if "seq_idx" in rows.scalars else None
     schema = request.resolve_schema(num_marks=num_marks, unit=None, given_first=True)
     return request.finish(Events(t, marks, offsets, first_to_last(t, offsets), schema, keys))
+
+
+def _order(t: Array, offsets: Array, request: Request) -> Array | None:
+    """How to put the events of each sequence in time order; None if they are, or are to stay as they are."""
+    back = np.diff(t) < 0
+    back[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(t))] - 1] = False
+    if not back.any() or request.lenient:
+        return None
+    if request.columns.sort:
+        return np.lexsort((t, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))))
+    i = int(np.argmax(back)) + 1
+    row = int(np.searchsorted(offsets, i, side="right")) - 1
+    raise request.out_of_order(
+        f"{int(back.sum()):,} of {len(t):,} events go back in time within their sequence; the first is event "
+        f"{i - int(offsets[row])} of sequence {row} (both counted from 0), {t[i - 1] - t[i]:g} before its predecessor"
+    )
 
 
 def _times(rows: Rows, offsets: Array, request: Request) -> Array:

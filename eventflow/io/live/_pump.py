@@ -31,13 +31,15 @@ _poll: Any = types.ExternalFunction("poll", types.int32(types.intp, types.uint64
 _write: Any = types.ExternalFunction("write", types.intp(types.int32, types.intp, types.uintp))
 
 
-@intrinsic
-def _fence(typing: Any) -> Any:
+def _full_fence(typing: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         builder.fence("seq_cst")
         return context.get_dummy_value()
 
     return types.none(), generate
+
+
+_fence: Any = intrinsic(_full_fence)
 
 
 @njit(cache=True, nogil=True)

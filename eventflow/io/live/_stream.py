@@ -128,11 +128,15 @@ class CameraStream(Recording):
                 return self._events(columns, 0, 0)
 
     def _blocks(
-        self, bounds: tuple[int | None, int | None], *, quietly: bool = False, enough: int | None = None
-    ) -> Iterator[Columns]:
-        for block in super()._blocks(bounds, quietly=quietly, enough=enough):
+        self, bounds: tuple[int | None, int | None], *, quietly: bool = False, enough: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Columns]:  # fmt: skip
+        for block in super()._blocks(bounds, quietly=quietly, enough=enough, every=every):
             self._first = int(block.t[0]) if self._first is None else self._first
             yield block
+
+    def _begin(self) -> int | None:
+        return None
 
     def _hint(self) -> str:
         return f"To keep the events before that: open_camera({self.name!r}, recover=True)"

@@ -208,11 +208,10 @@ class LogCollector:
         i = places[0]
         sequence = "" if names is None else f" of {str(names[np.searchsorted(offsets, i, side='right') - 1])!r}"
         others = ", ".join(str(row) for row in rows[places[1:6]])
-        raise request.error(
+        raise request.out_of_order(
             f"{count:,} of {len(t):,} rows go back in time within their sequence; the first is {self.noun} {rows[i]}"
             f"{sequence}, {t[i - 1] - t[i]:g} before its predecessor"
             + (f" (then {self.noun}s {others})" if others else "")
-            + f". Write: {on_command_line(sort=True)}"
         )
 
     def _assemble(
