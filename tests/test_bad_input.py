@@ -68,7 +68,7 @@ def test_the_good_one_is_taken(cli: Callable[..., Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([GOOD, ([0.0, 2.0, 1.0], [0, 1, 2])], "goes back|negative"),
+        ([GOOD, ([0.0, 2.0, 1.0], [0, 1, 2])], "go back in time"),
         ([GOOD, ([0.0, float("nan"), 1.0], [0, 1, 2])], "nan"),
         ([GOOD, ([0.0, 1.0, float("inf")], [0, 1, 2])], "inf"),
         ([GOOD, ([0.0, 1.0], [0, -1])], "-1"),
@@ -86,6 +86,31 @@ def test_bad_events(refused: Callable[..., str], tmp_path: Path, rows: Any, mess
     text = refused(*FIT, "--data", folder)
     assert re.search(message, text), text
     assert "bad" in text  # where it was seen
+
+
+@pytest.mark.parametrize("layout", ["csv", "easytpp"])
+def test_rows_out_of_order_are_put_in_order_by_the_line_that_is_told(
+    refused: Callable[..., str], cli: Callable[..., Any], layout: str
+) -> None:
+    from eventflow.io import load_dataset
+
+    folder = Path("logs")
+    if layout == "easytpp":
+        easytpp(folder, [GOOD, ([0.0, 2.0, 1.0], [0, 1, 2])])
+        place = "event 2 of sequence 1"
+    else:
+        folder.mkdir()
+        for split in ("train", "val", "test"):
+            (folder / f"{split}.csv").write_text("key,t,mark\na,0,0\na,0.5,1\nb,0,0\nb,2,1\nb,1,2\n")
+        place = "line 6 of 'b'"
+    text = refused(*FIT, "--data", folder)
+    assert "logs/train." in text and place in text and "1 before its predecessor" in text
+    line = text.split("Write: eventflow ")[1].split("   ")[0]
+    assert line == "data convert logs logs-sorted --columns sort=true" and cli(*line.split()).code == 0
+    events = load_dataset("logs-sorted")["train"]
+    assert events[1].t.tolist() == [0, 1, 2] and events[1].marks["mark"].tolist() == [0, 2, 1]
+    assert events[1].span.tolist() == load_dataset("logs-sorted")["val"][1].span.tolist()
+    assert events[1].span[0, 0] == 0 < 2 < events[1].span[0, 1]
 
 
 def test_one_event_sequences_among_others_count_for_nothing(cli: Callable[..., Any], tmp_path: Path) -> None:

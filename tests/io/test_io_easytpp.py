@@ -106,7 +106,7 @@ def test_window_is_half_open(tmp_path: Path):
     [
         ({"time_since_last_event": [0.0, float("nan"), 0.5]}, "time is nan at event 1 of sequence 1"),
         ({"time_since_last_event": [0.0, float("inf"), 0.5]}, "time is inf at event 1 of sequence 1"),
-        ({"time_since_last_event": [0.0, -1.0, 0.5]}, "goes back"),
+        ({"time_since_last_event": [0.0, -1.0, 0.5]}, "go back"),
         ({"type_event": [0, -1, 2]}, "mark -1 at event 1 of sequence 1"),
         ({"type_event": [0, 3, 2]}, "mark 3 at event 1 of sequence 1.*K=3"),
         ({"type_event": [0, 1.5, 2]}, "type_event 1.5"),
