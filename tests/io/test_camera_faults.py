@@ -121,6 +121,24 @@ def test_a_cut_file_says_where_and_how_many(tmp_path: Path) -> None:
     assert rec.report.facts["broken"] and "ended at byte" in rec.report.notes[0]
 
 
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8, 0.99])
+def test_what_is_left_of_hdf5(share: float, tmp_path: Path) -> None:
+    """HDF5 refuses a file that is cut off; padded with zeros, it gives the chunks that are there."""
+    pytest.importorskip("hdf5plugin", reason="needs the extra vision")
+    whole, path, cut = recording(100_000), tmp_path / "rec.h5", tmp_path / "cut.h5"
+    write_events(whole, path)
+    data = path.read_bytes()
+    size = int(len(data) * share)
+    cut.write_bytes(data[:size])
+    with pytest.raises(InputError, match=f"{len(data) - size:,} bytes are missing at its end, byte {size:,}"):
+        read_events(cut)
+    try:
+        with pytest.warns(ReadWarning, match="events before that were kept"):
+            assert is_prefix(read_events(cut, recover=True), whole)
+    except InputError as error:  # where even what says what lies where is gone
+        assert share < 0.99 and "cut off" in str(error)
+
+
 def test_time_that_goes_back_in_a_text_says_the_line(tmp_path: Path) -> None:
     path = tmp_path / "back.txt"
     path.write_text("0.1 1 2 1\n0.2 1 2 0\n0.15 1 2 1\n0.3 1 2 1\n")

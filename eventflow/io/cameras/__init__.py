@@ -75,13 +75,19 @@ def open_camera(
     camera = _CAMERAS[name]
     given = schema or Schema()
     unit = given.unit if given.unit != "1" else None
-    opening = Opening(path, given.height, given.width, camera.variant, unit, columns)
+    opening = Opening(path, given.height, given.width, camera.variant, unit, columns, recover)
     if columns and name not in TABLES:
         raise opening.error(f"columns={columns!r} is for {', '.join(TABLES)}; {name} says itself what is where")
     if path.is_file() and _compressed(path):
         raise opening.error("compressed by gzip; recordings are read as they are. Write: gunzip --keep FILE")
     opener: Callable[[Opening], Source] = getattr(import_module(f"{__name__}.{camera.module}"), camera.opener)
-    return Recording(opener(opening), format=name, schema=schema, recover=recover)
+    try:
+        source = opener(opening)
+    except (OSError, RuntimeError, KeyError) as error:  # of a library, about a damaged file
+        if isinstance(error, InputError):
+            raise
+        raise opening.error(f"a damaged file ({error}); what it holds as {name} cannot be found") from None
+    return Recording(source, format=name, schema=schema, recover=recover)
 
 
 def _compressed(path: Path) -> bool:
@@ -157,11 +163,7 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
     if head[:8] == b"\x89HDF\r\n\x1a\n":
         from eventflow.io.cameras import _hdf5
 
-        with _hdf5.opened(Opening(path)) as file:
-            found = _hdf5.layout(file)
-            if found is None:
-                raise _hdf5.foreign(Opening(path), file)
-            return found
+        return _hdf5.sniffed(Opening(path))
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name

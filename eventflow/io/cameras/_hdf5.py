@@ -5,9 +5,12 @@ MVSEC: ``davis/{left,right}/events``, n x 4 float64 (x, y, t in seconds, p; 346 
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,19 +119,82 @@ def opened(opening: Opening, cache: int = _CACHE) -> Iterator[Any]:
     """The file; with its compression filters, if hdf5plugin is installed. ``cache``: bytes for each dataset."""
     import importlib.util
 
-    import h5py
-
     if importlib.util.find_spec("hdf5plugin") is not None:
         importlib.import_module("hdf5plugin")
+    with _file(opening, cache) as file:
+        yield file
+
+
+def _file(opening: Opening, cache: int) -> Any:
+    import h5py
+
     try:
-        file = h5py.File(opening.path, "r", rdcc_nbytes=cache)
+        return h5py.File(opening.path, "r", rdcc_nbytes=cache)
     except OSError as error:
+        length = re.search(r"truncated file.* stored_eof = (\d+)", str(error))
+        if length and opening.recover:
+            try:
+                return h5py.File(Padded(opening.path, int(length[1])), "r", rdcc_nbytes=cache)
+            except (OSError, RuntimeError):
+                pass  # what says where everything lies is gone
         size = opening.path.stat().st_size
+        short = f"; {int(length[1]) - size:,} bytes are missing at its end, byte {size:,}" if length else ""
         raise opening.error(
             f"an HDF5 file that cannot be opened ({_reason(error)}); it has {size:,} bytes and is probably cut off"
+            f"{short}"
         ) from None
-    with file:
-        yield file
+
+
+class Padded(io.RawIOBase):
+    """A file that was cut off, with zeros where the rest was: HDF5 then opens it, and finds what is left."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self._file, self._length, self._at = path.open("rb", buffering=0), length, 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """See :class:`io.RawIOBase`."""
+        self._at = offset + (0, self._at, self._length)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """See :class:`io.RawIOBase`."""
+        return self._at
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See :class:`io.RawIOBase`."""
+        view = memoryview(buffer).cast("B")
+        self._file.seek(self._at)
+        got = self._file.readinto(view) or 0
+        wanted = max(min(len(view), self._length - self._at), got)
+        view[got:wanted] = bytes(wanted - got)
+        self._at += wanted
+        return wanted
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def sniffed(opening: Opening) -> str:
+    """The layout of a file, even if it is cut off."""
+    with opened(replace(opening, recover=True)) as file:
+        try:
+            found = layout(file)
+        except (OSError, RuntimeError, KeyError, ValueError):
+            found = None
+        if found is not None:
+            return found
+        with opened(opening):  # says so if it is cut off
+            raise foreign(opening, file)
 
 
 def layout(file: Any) -> str | None:

@@ -36,7 +36,7 @@ class BrokenError(Exception):
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What a reader is given: the file, the sensor's size where the caller knows it, the unit of its times and the
-    order of its columns (as in "t x y p"), where those were said."""
+    order of its columns (as in "t x y p"), where those were said; ``recover``: what is left of it is wanted."""
 
     path: Path
     height: int | None = None
@@ -44,6 +44,7 @@ class Opening:
     variant: str = ""
     unit: str | None = None
     columns: str = ""
+    recover: bool = False
 
     def error(self, message: str) -> InputError:
         """An InputError that begins with the path."""
