@@ -28,7 +28,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = (str(error).splitlines() or [""])[0].partition(". In PyTorch")[0] or type(error).__name__
         raise InputError(f"{path} is not a checkpoint, or is truncated ({first})") from error
     if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
         raise InputError(f"{path}: a torch file, but not one of eventflow's: it has no {KEY!r} entry")

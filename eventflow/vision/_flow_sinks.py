@@ -78,7 +78,7 @@ def open_fields(uri: str, *, rate: float, resumable: bool) -> FieldSink:
     if not path.parent.is_dir():
         raise InputError(f"sink {path}: the folder {path.parent} does not exist. Write: mkdir -p {path.parent}")
     if path.suffix.lower() == ".npz":
-        return ArchiveFields(path)
+        return ArchiveFields(path, resumable=resumable)
     if resumable:
         raise InputError(f"sink {path}: a film cannot be gone on with after a stop. Write: --sink flow.npz, or leave "
                          "out --snapshot")  # fmt: skip
@@ -137,10 +137,11 @@ class ArchiveFields:
     """``.npz``: ``t`` (T,) us, ``events`` (T,), ``flow`` (T, 2, H, W) float32 in pixels per ``interval`` us.
 
     Fields lie in ``<name>.part`` until the stream has ended; then the archive is written, whole or not at all.
+    ``resumable``: what a stream leaves that did not end stays, to be gone on with.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.name, self._path = str(path), path
+    def __init__(self, path: Path, *, resumable: bool = False) -> None:
+        self.name, self._path, self._resumable = str(path), path, resumable
         self._part = path.with_name(path.name + ".part")
         self._file: Any = None
         self._fields = 0
@@ -201,9 +202,11 @@ class ArchiveFields:
         self._part.unlink()
 
     def close(self) -> None:
-        """Close the part."""
+        """Close the part; and remove it, if nothing will go on with it."""
         if self._file is not None:
             self._file.close()
+            if not self._resumable:
+                self._part.unlink(missing_ok=True)
 
 
 _NONE = np.dtype([("t", "<i8"), ("events", "<i8"), ("flow", "<f4", (2, 0, 0))])

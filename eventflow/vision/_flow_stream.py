@@ -128,9 +128,11 @@ def sensor_size(loaded: LoadedFlow, recording: Recording) -> tuple[int, int]:
     return seen[0], seen[1]
 
 
-def _another_sensor(loaded: LoadedFlow, size: tuple[int, int]) -> str | None:
+def _about_sensor(loaded: LoadedFlow, recording: Recording, size: tuple[int, int]) -> str | None:
     """What the user should know of a network that runs on images of another size than those of its training."""
     trained = (loaded.schema.height, loaded.schema.width)
+    if None in (recording.schema.height, recording.schema.width):
+        return f"{recording.name} does not say how large its sensor is: {size[0]}x{size[1]} is the checkpoint's"
     if None in trained or size == trained:
         return None
     return (
@@ -160,7 +162,7 @@ class _Runner:
         self._loaded, self._recording, self._sink, self._options = loaded, recording, sink, options
         self._note, self._network = note, live(loaded.network)
         self._size = sensor_size(loaded, recording)
-        if text := _another_sensor(loaded, self._size):
+        if text := _about_sensor(loaded, recording, self._size):
             note(text)
         self._frame = Frame(loaded.representation, self._size, rectify=rectification(recording))
         self._counters = FlowCounters()
@@ -199,6 +201,8 @@ class _Runner:
                 break
         if folder is not None:
             self._save(folder)
+        if ended and not self._counters.steps:
+            self._note(f"no field: {self._recording.name} is shorter than a step of {interval_ms(self._loaded):g} ms")
         if ended or folder is None:
             self._sink.finish()
         return FlowSummary(

@@ -332,6 +332,26 @@ def test_mistakes_are_told_and_nothing_is_written(
     assert {path.name for path in tmp_path.iterdir()} - before <= {"s"}
 
 
+def test_a_recording_that_breaks_off_leaves_nothing_behind(tmp_path: Path, cli: Any) -> None:
+    path, source = checkpoint(tmp_path), tmp_path / "rec.raw"
+    write_events(Events.from_sequences([events(STEPS)], schema=SCHEMA), source)
+    source.write_bytes(source.read_bytes()[:-1])
+    before = set(tmp_path.iterdir())
+    answer = cli("stream", "--checkpoint", path, "--source", source, "--sink", tmp_path / "f.npz")
+    assert answer.code == 2 and answer.err.count("eventflow:") == 1 and "cut off" in answer.err
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_is_shorter_than_a_step_or_has_no_size_is_told(tmp_path: Path, cli: Any) -> None:
+    path, source = checkpoint(tmp_path), tmp_path / "short.npz"
+    short = {name: column[:20] for name, column in events(1).items()}
+    for schema, said in ((SCHEMA, "no field: "), (Schema(unit="us"), "does not say how large its sensor is: 20x28")):
+        write_events(Events.from_sequences([short], span=(5_000, 14_000), schema=schema), source)
+        answer = cli("stream", "--checkpoint", path, "--source", source, "--sink", tmp_path / "f.jsonl")
+        assert answer.code == 0 and said in answer.err, answer.err
+        assert "is shorter than a step of 10 ms" in answer.err and not (tmp_path / "f.jsonl").read_text()
+
+
 def test_view_is_for_flow(tmp_path: Path, cli: Any) -> None:
     torch.save({"state_dict": {}}, tmp_path / "a.ckpt")
     answer = cli("stream", "--checkpoint", tmp_path / "a.ckpt", "--view")
