@@ -220,3 +220,9 @@ def test_unreadable_yaml_is_told(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump([1, 2]))
     with pytest.raises(InputError, match="expected a mapping of keys, seen list"):
         load_yaml(path)
+
+
+def test_the_list_of_models_is_whole() -> None:
+    text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+    folders = sorted(path.parent.name for path in (ROOT / "models").glob("*/card.md"))
+    assert sorted(name for name in folders if f"[{name}]({name}/card.md)" in text) == folders

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from eventflow.ops.streamx._layout import RETURN
 from eventflow.rl._environment import Reader, episode_seed, input_shape, make_env
 from eventflow.rl._parts import Callback, Episode, Transition, check_steps, check_transition
 from eventflow.rl._progress import Bar
+from eventflow.rl._saved import read_saved, write_saved
 from eventflow.rl._settings import Settings, as_hidden, as_seed, as_settings, start
 
 _COMPAT = (None, "official")
@@ -250,12 +250,7 @@ class Agent:
         A loaded agent goes on exactly if this is called between episodes (``Checkpoint`` waits for that); in the middle
         of one, the loaded agent starts a new episode, since the environment's inside is not saved.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, meta=np.array(json.dumps(self._meta())), **self._arrays())
-        os.replace(part, path)
+        write_saved(Path(path), self._meta(), self._arrays())
 
     @classmethod
     def load(cls, path: str | Path, *, env: Any = None) -> Any:
@@ -264,13 +259,7 @@ class Agent:
         Raises:
             InputError: not such a file, of another class, or without an environment.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                meta, arrays = json.loads(str(file["meta"])), {k: file[k] for k in file.files if k != "meta"}
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path}: not a saved agent ({error})") from None
-        if meta["class"] != cls.__name__:
-            raise InputError(f"{path}: holds a {meta['class']}. Write: {meta['class']}.load({str(path)!r})")
+        meta, arrays = read_saved(path, cls.__name__)
         if env is None and meta["env"] is None:
             raise InputError(f"{path}: was made with an environment object. Write: {cls.__name__}.load(path, env=env)")
         rule = Rule(**meta["rule"]) if isinstance(meta["rule"], dict) else meta["rule"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -20,6 +18,7 @@ from eventflow.ops.streamx import TD, Array, Network, Rule, new_learner, steps
 from eventflow.ops.streamx._layout import REWARD_P, REWARDS
 from eventflow.ops.streamx._layout import VALUE as VALUE_SLOT
 from eventflow.rl._features import CellFeatures
+from eventflow.rl._saved import read_saved, write_saved
 from eventflow.rl._settings import VALUE, Settings, as_hidden, as_seed, as_settings, paper_rule, start
 
 
@@ -224,7 +223,6 @@ class StreamTD:
 
     def save(self, path: str | Path) -> None:
         """All that was learned, into one file, whole or not at all; exact at the end of a stretch."""
-        path = Path(path)
         rule = asdict(self.rule) if isinstance(self.rule, Rule) else self.rule
         meta = {
             "class": "StreamTD", "version": __version__, "inputs": self.inputs, "rule": rule, "seed": self.seed,
@@ -234,13 +232,9 @@ class StreamTD:
         cell = {}
         if self._features is not None:
             meta["features"], cell = type(self._features.cell).__name__, self._features.arrays()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
         learner = self.learner
-        with part.open("wb") as file:
-            arrays = {"params": learner.params, "memory": learner.memory, "work": learner.work}
-            np.savez(file, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays, **cell)
-        os.replace(part, path)
+        arrays = {"params": learner.params, "memory": learner.memory, "work": learner.work}
+        write_saved(Path(path), meta, arrays | cell)
 
     @classmethod
     def load(cls, path: str | Path, *, features: Cell | None = None) -> StreamTD:
@@ -253,13 +247,7 @@ class StreamTD:
         Raises:
             InputError: not such a file, or one of a learner with another cell.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                meta, arrays = json.loads(str(file["meta"])), {k: file[k] for k in file.files if k != "meta"}
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path}: not a saved StreamTD ({error})") from None
-        if meta["class"] != "StreamTD":
-            raise InputError(f"{path}: holds a {meta['class']}. Write: {meta['class']}.load({str(path)!r})")
+        meta, arrays = read_saved(path, "StreamTD")
         named = None if features is None else type(features).__name__
         if meta.get("features") != named:
             cell = meta.get("features")

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +42,20 @@ class Parser(LightningArgumentParser):
             raise ex
         text = " ".join(str(message).split()).replace("<class '", "'")
         raise InputError(re.sub(r"required: \w+\.", "required: --", text))
+
+
+def _told(fact: str, kind: type | None, data: L.LightningDataModule) -> Any:
+    """What the data tells the model.
+
+    Raises:
+        InputError: this is data for models of another kind.
+    """
+    if not hasattr(data, fact):
+        raise InputError(
+            f"--data and --model do not go together: {kind.__name__ if kind else 'the model'} needs {fact}, which "
+            f"{type(data).__name__} does not know. models/README.md says which models learn from what"
+        )
+    return getattr(data, fact)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -94,7 +109,8 @@ class TrainCLI(LightningCLI):
         kind = self._task_class()
         monitor, mode = getattr(kind, "MONITOR", (MONITOR, "min"))
         for fact in getattr(kind, "FROM_DATA", FROM_DATA):
-            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
+            tell = partial(_told, fact, kind)
+            parser.link_arguments("data", f"model.init_args.{fact}", compute_fn=tell, apply_on="instantiate")
         parser.add_argument("--out", type=str | None, default=None, help="Run folder of fit, output file of predict.")
         parser.add_argument("--tensorboard", type=bool, default=False, help="Write TensorBoard files too (extra viz).")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -141,11 +157,13 @@ class TrainCLI(LightningCLI):
         """Build data, model and trainer; what a constructor raises comes through without jsonargparse's wrapping."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
+        except (ValueError, AttributeError) as error:  # the latter from Lightning, asked for a text of our data
             cause: BaseException = error
-            while not isinstance(cause, InputError) and cause.__cause__ is not None:
-                cause = cause.__cause__
-            raise cause from None
+            while not isinstance(cause, InputError) and (before := cause.__cause__ or cause.__context__) is not None:
+                cause = before
+            if isinstance(cause, InputError) or isinstance(error, ValueError):
+                raise cause from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer; for fit with its run folder, its tables, and last.ckpt after every epoch (to resume)."""

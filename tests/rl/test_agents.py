@@ -230,11 +230,15 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         StreamQ("Pendulum-v1")
     with pytest.raises(InputError, match="did you mean 'official'"):
         StreamQ("CartPole-v1", compat="offical")
-    with pytest.raises(InputError, match="not a saved agent"):
+    with pytest.raises(InputError, match="no such file"):
         StreamQ.load(tmp_path)
     agent = StreamQ("CartPole-v1", rule=Rule(kappa=3.0))
     agent.save(tmp_path / "q.npz")
     assert StreamQ.load(tmp_path / "q.npz").rule == Rule(kappa=3.0)
+    whole = (tmp_path / "q.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="a part of one"):
+        StreamQ.load(tmp_path / "cut.npz")
     with pytest.raises(InputError, match="Write: StreamQ.load"):
         StreamAC.load(tmp_path / "q.npz")
     obs = np.zeros(4)

@@ -44,4 +44,6 @@ def test_mistakes_are_told(cli: Any) -> None:
     assert answer.code == 2 and "did you mean 'CartPole-v1'" in answer.err
     answer = cli("fit", *SHORT, "--data.chunk", "0", "--out", "run")
     assert answer.code == 2 and "expected at least 1" in answer.err
+    answer = cli("fit", "--data", "cartpole", "--model", "rmtpp", "--out", "run")
+    assert answer.code == 2 and "do not go together" in answer.err and "Traceback" not in answer.err
     assert not Path("run").exists()
