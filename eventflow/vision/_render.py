@@ -130,9 +130,21 @@ def _bounds(recording: Recording, start_ms: float | None, end_ms: float | None) 
 def _parts(recording: Recording, bounds: tuple[int, int | None], length: int, *, still: bool) -> Iterator[Events]:
     """The windows one after the other, or the busiest one."""
     if not still:
-        return recording.window(dt=length, within=bounds)
+        windows = recording.window(dt=length, within=bounds)
+        stated = recording.stated_span is not None and bounds[1] == recording.stated_span[1]
+        return windows if stated else _without_end(windows)
     begin = _busiest(recording, (bounds[0], 2**62 if bounds[1] is None else bounds[1]), length)
     return iter([recording.read((begin, begin + length))])
+
+
+def _without_end(parts: Iterator[Events]) -> Iterator[Events]:
+    """But for the empty windows at the end: nobody says that the camera watched then."""
+    waiting: list[Events] = []
+    for part in parts:
+        waiting.append(part)
+        if part.num_events:
+            yield from waiting
+            waiting = []
 
 
 class _Count:
