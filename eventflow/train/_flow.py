@@ -39,7 +39,8 @@ class FlowTask(L.LightningModule):
 
     A sample's first steps run in eval mode without gradient, so that the state is one that a stream would have; through
     the others the gradient flows, at most ``bptt`` steps back. Losses are sums over all pixels of a step of the
-    optimizer, those of all processes, divided by their number.
+    optimizer, those of all processes, divided by their number: a step of several processes is that of one, but that
+    batch-norm normalises each one's samples by themselves (on GPUs ``--trainer.sync_batchnorm true`` joins them).
 
     Logged each epoch: ``train/loss`` (while the weights move); ``val/loss``, by which the best weights are kept: the
     mean end-point error in pixels over the known pixels of every step of the validation recordings, run from end to end

@@ -20,8 +20,10 @@ from eventflow._assets import ROOT
 from eventflow.errors import InputError
 from eventflow.train import FlowData, FlowTask
 from eventflow.train._flow_judge import Judgement, run_clips
+from eventflow.train._flow_loader import FlowLoader
 from eventflow.train._references import load_yaml
 from eventflow.vision import EVFlowNet, LSTMFlowNet, load_flow, load_sequences, read_flow_png
+from eventflow.vision._png16 import write_flow_png
 from eventflow.vision._sim_flow import recipe_of, write_recording
 
 SAMPLE = str(ROOT / "datasets/sim_flow/sample")
@@ -280,6 +282,52 @@ def test_two_processes_keep_one_network(tmp_path: Path) -> None:
     last = (tmp_path / "two/metrics.csv").read_text().splitlines()
     logged = float(dict(zip(last[0].split(","), last[-1].split(","), strict=True))["val/loss"])
     assert float(alone.stdout.split("val/loss")[1].split()[0]) == pytest.approx(logged, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+    """DDP over gloo: its step is the gradient of the mean over the pixels of both processes, however unlike their
+    numbers; batch-norm normalises each process's own samples, so here they are run one by one."""
+    for i, seed in enumerate((3, 4, 5)):
+        split = ("train", "train", "val")[i]
+        write_recording(
+            recipe_of(seed, height=24, width=32, duration=0.3, planes=2, exact_hz=0), tmp_path / f"d/{split}/s{seed}"
+        )
+    known = tmp_path / "d/train/s3/flow/forward/000004.png"
+    flow, valid = read_flow_png(known)
+    valid[:, 10:] = False  # one sample knows fewer pixels than the other
+    write_flow_png(known, flow, valid)
+    words = ("--data", "sim_flow_small", "--data.name", "d", "--data.cache", "null", "--data.warm_up", "5",
+             "--data.steps", "5", "--data.batch_size", "1", "--model", "lstm_flownet", *TINY, "--seed_everything", "0",
+             "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.accelerator", "cpu",
+             "--model.optimizer", "torch.optim.SGD")  # fmt: skip
+
+    def fit(name: str, lr: str, *given: str) -> dict[str, torch.Tensor]:
+        asked = [*words, "--model.optimizer.init_args.lr", lr, *given, "--out", name]
+        done = subprocess.run(
+            [sys.executable, "-m", "eventflow", "fit", *asked], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "EVENTFLOW_DEBUG": "1"}, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+    start, after = fit("start", "0.0"), fit("two", "1.0", "--trainer.strategy", "ddp", "--trainer.devices", "2")
+    task = FlowTask(lambda channels: LSTMFlowNet(2, 2, channels=channels))
+    fresh = {k: v for k, v in task.state_dict().items() if "running" in k or "tracked" in k}
+    fresh = {k: v.clone() for k, v in fresh.items()}
+    loaded = FlowData(
+        str(tmp_path / "d"), cache=None, warm_up=5, steps=5, batch_size=1, supervise="all", seed=0
+    ).clips("train")
+    how = data(supervise="all").sampling
+    batches = [next(iter(FlowLoader(loaded, how, batch_size=1, seed=0, rank=r, world=2))) for r in (0, 1)]
+    pixels = [int(batch.valid.sum()) for batch in batches]
+    assert pixels[0] != pixels[1] and min(pixels) > 0
+    for batch in batches:
+        task.load_state_dict({**start, **fresh})
+        (task.loss(batch).total / sum(pixels)).backward()
+    for name, parameter in task.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0
+        torch.testing.assert_close(start[name] - after[name], parameter.grad, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
