@@ -240,7 +240,8 @@ def test_a_checkpoint_without_a_start_asks_for_one(cli: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_command_killed_and_resumed_in_a_shell(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("learn", [[], ["--learn", "--learn.every", "16"]], ids=["frozen", "learning"])
+def test_the_command_killed_and_resumed_in_a_shell(checkpoint: Path, tmp_path: Path, learn: list[str]) -> None:
     """`eventflow stream ... < events.jsonl >> out.jsonl`, 20 times killed with -9, and once with TERM."""
     _words(tmp_path / "events.jsonl", 4000)
     command = [
@@ -254,6 +255,7 @@ def test_the_command_killed_and_resumed_in_a_shell(checkpoint: Path, tmp_path: P
         "50",
         "--chunk",
         "50",
+        *learn,
     ]
 
     def start(out: str, snapshots: str) -> subprocess.Popen[bytes]:
