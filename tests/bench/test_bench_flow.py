@@ -58,7 +58,7 @@ def test_memory_that_grows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.inference_mode():
         assert _flow._memory(100)["grown bytes"] < 5e6
         monkeypatch.setattr(_flow, "_stepping", leaking)
-        assert _flow._memory(100)["grown bytes"] > 80e6
+        assert _flow._memory(100)["grown bytes"] > 20e6, "90 MB, less what a full machine has swapped out"
 
 
 def test_mistakes_are_told(cli: Any) -> None:
