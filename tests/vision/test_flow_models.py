@@ -288,7 +288,7 @@ def test_neurons_are_snntorch_s(dtype: torch.dtype) -> None:
     assert len(results[0]) == 5 and 0.1 < results[0][0][0].mean() < 0.9
     for ours, theirs in zip(*results, strict=True):
         assert theirs.abs().max() > 0.1
-        torch.testing.assert_close(ours, theirs, rtol=1e-6 if dtype == torch.float64 else 1e-5, atol=1e-6)
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
 def test_neurons_are_not_kept_alive() -> None:
