@@ -245,11 +245,28 @@ def panels(
                 axes.plot(x, y, color=SERIES[i % 6], lw=1.2, marker="." if len(np.asarray(x)) == 1 else None)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set_title(name)
+        if band is None:
+            grid[0].set_ylim(*_settled(pictures))
+        for axes in grid[max(len(pictures) - 2, 0) : len(pictures)]:
+            axes.tick_params(labelbottom=True)  # there may be none below it
         for axes in grid[len(pictures) :]:
             axes.set_visible(False)
         figure.supxlabel(xlabel, fontsize=10.5)
         figure.supylabel(ylabel, fontsize=10.5)
     return figure
+
+
+def _settled(pictures: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]]) -> tuple[float, float]:
+    """Limits of y within which all lines end, and where most of them run: first epochs may lie far above."""
+    arrays = (np.asarray(y, np.float64) for lines in pictures.values() for _, y in lines)
+    lines = [y[np.isfinite(y)] for y in arrays]
+    every = np.concatenate(lines)
+    if not len(every):
+        return 0.0, 1.0
+    low = every.min()
+    high = max(np.quantile(every, 0.9, method="lower"), max(y[-1] for y in lines if len(y)))
+    pad = 0.25 * max(high - low, 1e-3)
+    return float(low - pad / 2), float(min(high + pad, every.max() + pad / 2))
 
 
 def images(panels: Mapping[str, NDArray[np.uint8]], *, widths: Sequence[float] | None = None) -> Any:

@@ -153,3 +153,14 @@ def test_mistakes_are_refused():
         _plots.calibration({})
     with pytest.raises(InputError, match="no value"):
         _plots.bars({}, xlabel="x")
+
+
+def test_learning_curves_show_where_they_end() -> None:
+    """A first epoch far above leaves the others in sight; every curve's end is in the picture."""
+    pictures = {
+        "diverged at first": [([1, 2, 3], [9e3, 1.0, 0.9])], "cut off": [([1, 2, 3], [1.5, 1.2, float("nan")])],
+        "one epoch": [([1], [1.1])], "worst": [([1, 2], [1.3, 1.4])],
+    }  # fmt: skip
+    figure = _plots.panels(pictures, band=None, xlabel="epoch", ylabel="nll")
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.9 and 1.4 < high < 100

@@ -145,7 +145,7 @@ def long_horizon(model: PointProcess | Forecaster, test: Events, settings: Mappi
     try:
         return evaluate_horizon(model, test, **settings)
     except InputError as error:
-        print(f"no long horizon: {error}")
+        print(f"without OTD and T-mAP: {str(error).partition('. ')[0]}")  # the rest is advice for callers in Python
         return {}
 
 
