@@ -83,20 +83,24 @@ class Representation:
 #: rule -> (n, where "T / n" or "T / (n - 1)" is the distance of bins; position of the window's start)
 RULES: dict[str, tuple[int, float]] = {
     "dsec": (-1, 0.0), "eraft": (-1, 0.0), "bflow": (-1, 0.0), "tonic": (0, 0.0), "openeb": (0, -0.5),
+    "openeb_volume": (0, -0.5),
 }  # fmt: skip
 NORMALISATIONS = ("rule", "none", "nonzero", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelGrid(Representation):
-    """Signed events shared among bins of time, by the rule of one of five libraries.
+    """Signed events shared among bins of time, by the rule of one of five libraries (one of them has two).
 
     With n bins, a window of length T and an event at time s after its start, the event's position is
 
     - "dsec", "eraft": (n - 1) s / T: the first and the last bin are the ends of the window;
     - "bflow": the same, but events up to one bin before and after the window take part;
     - "tonic": n s / T, and what would fall into an (n + 1)-th bin is lost: mass is not conserved;
-    - "openeb": n s / T - 1/2: bins are stretches with centres; what is before the first or after the last is theirs.
+    - "openeb" (its event cube): n s / T - 1/2: bins are stretches with centres; of an event before the first centre or
+      after the last, the share that would lie beyond is lost;
+    - "openeb_volume" (its ``event_volume`` in torch): the same, but the share beyond the last centre goes to the last
+      bin, and that before the first to the second, because its code clamps bins and not positions.
 
     Args:
         bins: n.
@@ -150,8 +154,8 @@ class VoxelGrid(Representation):
         grids = []
         for padded in state.sums:
             grid = padded[1:-1].copy()
-            if self.rule == "openeb":
-                grid[0] += padded[0]
+            if self.rule == "openeb_volume":
+                grid[min(1, self.bins - 1)] += padded[0]
                 grid[-1] += padded[-1]
             grids.append(grid)
         out = np.stack(grids) if self.split_polarity else grids[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,7 @@ from eventflow.vision import (
     simulate,
 )
 
+RULES = ("dsec", "eraft", "bflow", "tonic", "openeb", "openeb_volume")
 H, W = 12, 16
 SIZE = {"height": H, "width": W}
 SPAN = (10_000, 60_000)
@@ -70,13 +72,17 @@ def by_rule(rule: str, events: Events, bins: int) -> np.ndarray:
             continue
         if not 0 <= share < 1:
             continue
-        if rule == "openeb":
-            position = min(max(share * bins - 0.5, 0.0), bins - 1.0)
-        else:
-            position = share * (bins if rule == "tonic" else bins - 1)
-        low = int(position)
+        if rule == "openeb_volume":  # bins are clamped; what the lower one does not get, the higher one gets
+            position = share * bins - 0.5
+            low = min(max(math.floor(position), 0), bins - 1)
+            weight = max(0.0, 1 - abs(low - position))
+            grid[low, y, x] += sign * weight
+            grid[min(low + 1, bins - 1), y, x] += sign * (1 - weight)
+            continue
+        position = share * (bins - 1 if rule in ("dsec", "eraft") else bins) - (0.5 if rule == "openeb" else 0.0)
+        low = math.floor(position)
         for b, weight in ((low, 1 - (position - low)), (low + 1, position - low)):
-            if b < bins:
+            if 0 <= b < bins:
                 grid[b, y, x] += sign * weight
     if rule == "eraft":
         filled = grid[grid != 0]
@@ -85,7 +91,7 @@ def by_rule(rule: str, events: Events, bins: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bins", [2, 5, 15])
-@pytest.mark.parametrize("rule", ["dsec", "eraft", "bflow", "tonic", "openeb"])
+@pytest.mark.parametrize("rule", RULES)
 def test_each_rule_is_its_definition(rule, bins) -> None:
     events = draw(400)
     grid = VoxelGrid(bins=bins, rule=rule, **SIZE)
@@ -96,15 +102,15 @@ def test_each_rule_is_its_definition(rule, bins) -> None:
 def test_the_rules_differ_by_as_much_as_said() -> None:
     events = draw(5000)
     grids = {}
-    for rule in ("dsec", "tonic", "openeb"):
+    for rule in ("dsec", "tonic", "openeb", "openeb_volume"):
         rep = VoxelGrid(bins=5, rule=rule, **SIZE)
         grids[rule] = rep.flush(rep.step(rep.init(*SPAN), events))
     for rule in ("tonic", "openeb"):
         assert 0.2 < np.abs(grids[rule] - grids["dsec"]).sum() / np.abs(grids["dsec"]).sum() < 1.5
     inside = events.slice(*SPAN)
     mass = 2.0 * inside.marks["p"].sum() - inside.num_events
-    assert grids["dsec"].sum() == pytest.approx(mass, abs=1e-2) == grids["openeb"].sum()
-    assert abs(grids["tonic"].sum() - mass) > 0.5
+    assert grids["dsec"].sum() == pytest.approx(mass, abs=1e-2) == grids["openeb_volume"].sum()
+    assert abs(grids["tonic"].sum() - mass) > 0.5 and abs(grids["openeb"].sum() - mass) > 0.5
 
 
 @pytest.mark.parametrize("interpolation", ["time", "trilinear"])
@@ -135,7 +141,7 @@ def test_normalisations() -> None:
 
 
 REPRESENTATIONS = [
-    *(VoxelGrid(bins=4, rule=rule, **SIZE) for rule in ("dsec", "eraft", "bflow", "tonic", "openeb")),
+    *(VoxelGrid(bins=4, rule=rule, **SIZE) for rule in RULES),
     VoxelGrid(bins=4, interpolation="trilinear", split_polarity=True, **SIZE),
     EventCount(bins=4, **SIZE),
     EventCount(bins=4, interpolation="bilinear", rectify=np.ones((H, W, 2)) * 3.3, **SIZE),
