@@ -42,7 +42,7 @@ def load_sequences(
         names = {split: sorted(p.name for p in (folder / split).glob("*/")) for split in SPLITS}
         known = {split: tuple(found) for split, found in names.items() if found}
     else:
-        folder, known = _place(entry), entry.recordings
+        folder, known = _place(entry, name_or_path), entry.recordings
     wanted = list(known if splits is None else splits)
     for split in wanted:
         if split not in known:
@@ -62,14 +62,18 @@ def _card(name_or_path: str | PathLike[str]) -> Card | None:
     return entry
 
 
-def _place(entry: Card) -> Path:
+def _place(entry: Card, name_or_path: str | PathLike[str]) -> Path:
     root = data_folder()
     folder = None if root is None else root / entry.name
     if folder is not None and folder.is_dir():
         return folder
     here = f"EVENTFLOW_DATA is {root}, but there is no {entry.name}/ in it" if root else "EVENTFLOW_DATA is not set"
-    if entry.recipe:
-        write = f"Write: eventflow data simulate {entry.name} $EVENTFLOW_DATA/{entry.name} --whole"
+    if entry.name == "sim_flow":
+        write = "Write: eventflow data simulate sim_flow $EVENTFLOW_DATA/sim_flow --whole"
+    elif entry.recipe:
+        place = f"Path('{root or 'FOLDER'}') / '{entry.name}'"
+        write = ("Write: python -c \"from pathlib import Path; from eventflow.vision import write_dataset; "
+                 f"write_dataset({place}, name='{name_or_path}')\"")  # fmt: skip
     else:
         write = f"Write: export EVENTFLOW_DATA=/the/folder/that/holds/{entry.name}"
     told = "\n".join(part for part in (entry.source and f"It comes from {entry.source}", *entry.notes[:1]) if part)

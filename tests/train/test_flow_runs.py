@@ -168,7 +168,7 @@ def test_a_dataset_that_is_not_there_is_simulated_once(
         d = FlowData(str(tmp_path / "tiny"), **words)
         assert (said in capsys.readouterr().out) if said else not capsys.readouterr().out
         assert [len(d.clips(split)) for split in ("train", "val", "test")] == [1, 1, 1]
-    with pytest.raises(InputError, match=r"eventflow data simulate"):
+    with pytest.raises(InputError, match=r"write_dataset\(.*name='sim_flow_small'"):
         FlowData("sim_flow_small", cache=None)
 
 

@@ -57,9 +57,10 @@ def test_the_whole_dataset_is_written_once(tmp_path, monkeypatch, capsys) -> Non
     (tmp_path / "cards/tiny").mkdir(parents=True)
     (tmp_path / "cards/tiny/card.yaml").write_text(yaml.safe_dump(plain))
     monkeypatch.setenv("EVENTFLOW_DATA", str(tmp_path / "data"))
-    with pytest.raises(InputError, match=r"eventflow data simulate tiny \$EVENTFLOW_DATA/tiny --whole"):
+    with pytest.raises(InputError, match=r'Write: python -c "') as missing:
         load_sequences(tmp_path / "cards/tiny")
-    write_dataset(tmp_path / "data/tiny", name=str(tmp_path / "cards/tiny"), threads=2)
+    line = str(missing.value).split('python -c "')[1].split('"\n')[0]
+    exec(line.replace("name=", "threads=2, name="))  # what the user is told to write
     parts = load_sequences(tmp_path / "cards/tiny")
     assert [len(found) for found in parts.values()] == [2, 1] and len(parts["test"][0][0].events.t) > 50
     shutil.rmtree(tmp_path / "data/tiny/train/seed_0001")
