@@ -47,6 +47,11 @@ def sniff(path: Path, *, ordered: bool = False) -> str:
         return found
     if ordered and b"\0" not in head:
         return "text"
+    if head.startswith(b"MATLAB 5.0"):
+        raise InputError(
+            f"{path}: a MATLAB file, which is not read. Write: numpy.savez('rec.npz', t=..., x=..., y=..., p=...) of "
+            "what scipy.io.loadmat gives, or in MATLAB: writematrix([t x y p], 'rec.txt', 'Delimiter', 'space')"
+        )
     for known, (suffixes, _) in FORMATS.items():
         if name.removesuffix(".gz").endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
             return known

@@ -34,6 +34,8 @@ _TITLE = re.compile(r"[#%]+\s*(?:(?:columns|fields|format)\s*:)?\s*", re.IGNOREC
 _BLOCK = 1 << 22
 #: Bytes of the beginning that tell the order, and the most lines of it that are looked at.
 _HEAD, _LINES = 1 << 16, 2000
+#: Lines of four numbers that make a text one of events, whatever follows.
+_SURE = 8
 
 
 @dataclass(slots=True)
@@ -56,15 +58,22 @@ def looks_like_events(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     whole = text[: text.rfind("\n") + 1]
+    said = _Head()
+    for line in whole.split("\n"):
+        if line[:1] in ("#", "%"):
+            _reads(line, said, False)
     lines = [line for line in whole.split("\n") if line.strip() and line[0] not in "#%"]
+    if said.order is not None and lines:
+        return True
     if not lines:
         return bool(_OURS.match(whole) or _BARE.match(whole))
     cells = _cells(lines[0])
     if named(cells) is not None:
         return len([cell for cell in cells if cell]) == 4  # with further columns it may be a log
     lines = lines[1:] if re.fullmatch(r"\d+ \d+\s*", lines[0]) else lines
-    rows = _numbers(lines[:_LINES])
-    return rows is not None and bool(fitting(rows))
+    rows = _good(lines[:_LINES])
+    few = rows is None or len(rows) < min(_SURE, len(lines))  # with a bad line after many good ones, it is told so
+    return rows is not None and not few and bool(fitting(rows))
 
 
 def _cells(line: str) -> list[str]:
@@ -79,6 +88,12 @@ def _numbers(lines: list[str]) -> Array | None:
     if not rows or not all(len(row) == 4 and all(map(_NUMBER.match, row)) for row in rows):
         return None
     return np.array(rows, dtype=np.float64)
+
+
+def _good(lines: list[str]) -> Array | None:
+    """(n, 4): the lines before the first that is no four numbers."""
+    bad = (i for i, line in enumerate(lines) if _numbers([line]) is None)
+    return _numbers(lines[: next(bad, len(lines))])
 
 
 def open_text(opening: Opening) -> TextSource:
@@ -107,8 +122,7 @@ def _told(opening: Opening, head: _Head, first: list[str], size: tuple[int | Non
     if opening.columns:
         return Told(declared(opening), "")
     if head.order is None:
-        good = [_numbers([line]) is not None for line in first]
-        rows = _numbers(first[: (*good, False).index(False)])  # reading says what is wrong with the next one
+        rows = _good(first)  # reading says what is wrong with the next one
         if rows is not None:
             return tell(opening, rows, size)
         if not first:
