@@ -12,8 +12,8 @@ from eventflow.errors import InputError
 
 
 def test_ours_alone_predicts_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _predict.run(out=tmp_path, data="hawkes", model=["thp"], epochs=1, repeats=2)
-    (result,) = json.loads((tmp_path / "predict.json").read_text())["models"]["thp"].values()
+    _predict.run(out=tmp_path, data="hawkes", model=["rmtpp"], epochs=1, repeats=2)
+    (result,) = json.loads((tmp_path / "predict.json").read_text())["models"]["rmtpp"].values()
     first, second = result["passes"]
     assert first["events"] == second["events"] > 0 and _predict.cpu(result) > 0
     assert [first[key] for key in _predict.COLUMNS] == [second[key] for key in _predict.COLUMNS]  # no noise

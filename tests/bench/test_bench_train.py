@@ -16,14 +16,14 @@ from eventflow.io import load_dataset, write_events
 
 
 def test_ours_alone_learns_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _train.run(out=tmp_path, data="hawkes", epochs=2)
+    _train.run(out=tmp_path, data="hawkes", model=["rmtpp"], epochs=2)
     report = json.loads((tmp_path / "train.json").read_text())
-    results = report["models"]["nhp"]
-    assert report["settings"]["nhp"]["config"] == {"hidden_size": 64} and set(results) == set(_train.ALLOCATORS)
+    results = report["models"]["rmtpp"]
+    assert report["settings"]["rmtpp"]["config"] == {"hidden_size": 32} and set(results) == set(_train.ALLOCATORS)
     for result in results.values():
         (name,) = result
         first, second = result[name]["epochs"]
-        assert second["test"] > first["test"] and math.isfinite(first["test"])
+        assert second["test"] > first["test"] > result[name]["before"] and math.isfinite(first["test"])
         assert first["events"] == second["events"] > 0 and _train.speed(result[name]) > 0
     default, keeping = (next(iter(result.values()))["epochs"] for result in results.values())
     assert [e["test"] for e in default] == [e["test"] for e in keeping]  # the allocator changes no number
