@@ -2,8 +2,8 @@
 
 A reader notices things on the way; the info page tells them. ``ReadReport.facts`` may hold ``out_of_order`` (rows
 before their predecessor), ``deltas`` and ``deltas_disagree`` (EasyTPP layout), ``skip_lines`` (lines left out as
-declared), ``float32:<column>`` (times stored in float32), and of cameras ``broken`` (reading ended early) and ``assumed``
-(what no header says was taken for granted; the notes say what).
+declared), ``float32:<column>`` (times stored in float32), and of cameras ``broken`` (reading ended early) and
+``assumed`` (what no header says was taken for granted; the notes say what).
 """
 
 from __future__ import annotations
