@@ -39,7 +39,7 @@ def load_sequences(
     entry = _card(name_or_path)
     if entry is None:
         folder = Path(name_or_path)
-        names = {split: sorted(p.name for p in (folder / split).glob("*/")) for split in SPLITS}
+        names = {split: _folders(folder / split) for split in SPLITS}
         known = {split: tuple(found) for split, found in names.items() if found}
     else:
         folder, known = _place(entry, name_or_path), entry.recordings
@@ -48,6 +48,11 @@ def load_sequences(
         if split not in known:
             raise InputError(f"{name_or_path}: no split {split!r}; {did_you_mean(split, known)}")
     return {split: [_sequence(folder, split, name) for name in known[split]] for split in wanted}
+
+
+def _folders(place: Path) -> list[str]:
+    """Names of the folders in a folder; not of hidden ones: that of a recording whose simulation was killed is such."""
+    return sorted(path.name for path in place.glob("*") if path.is_dir() and path.name[0] != ".")
 
 
 def _card(name_or_path: str | PathLike[str]) -> Card | None:

@@ -63,6 +63,8 @@ def test_the_whole_dataset_is_written_once(tmp_path, monkeypatch, capsys) -> Non
     exec(line.replace("name=", "threads=2, name="))  # what the user is told to write
     parts = load_sequences(tmp_path / "cards/tiny")
     assert [len(found) for found in parts.values()] == [2, 1] and len(parts["test"][0][0].events.t) > 50
+    (tmp_path / "data/tiny/train/.seed_0009-killed/events").mkdir(parents=True)  # a simulation that was killed
+    assert [len(found) for found in load_sequences(tmp_path / "data/tiny").values()] == [2, 1]
     shutil.rmtree(tmp_path / "data/tiny/train/seed_0001")
     with pytest.raises(InputError, match="seed_0001: missing, although"):
         load_sequences(tmp_path / "cards/tiny")
