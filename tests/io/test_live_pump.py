@@ -13,8 +13,8 @@ from eventflow.io import open_camera
 from eventflow.io.cameras._source import Columns
 from eventflow.io.live import _mmsg
 from eventflow.io.live._links import UdpLink
-from eventflow.io.live._pump import ASLEEP, TAKEN, WRITTEN, may_sleep, publish
-from eventflow.io.live._ring import Ring
+from eventflow.io.live._pump import may_sleep, publish
+from eventflow.io.live._ring import ASLEEP, TAKEN, WRITTEN, Ring
 from eventflow.io.live._send import CameraSink
 
 linux = pytest.mark.skipif(_mmsg._LIBC is None, reason="needs Linux's recvmmsg")

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from eventflow.io.live._pump import FAILED, STOPPED, describe, pump
 from eventflow.io.live._ring import Array, Ring
 
 #: struct mmsghdr of 64-bit Linux.
@@ -82,6 +81,9 @@ class Receiver:
 
     def _prepare(self, wake: int) -> None:
         """A header for each slot, once and for all."""
+        from eventflow.io.live import _pump  # compiled: not before a camera is opened
+
+        self._compiled = _pump
         for option in (_SO_TIMESTAMPNS, _SO_RXQ_OVFL):  # what `describe` reads
             self._socket.setsockopt(socket.SOL_SOCKET, option, 1)
         slots, size = self._ring.rows.shape
@@ -102,10 +104,11 @@ class Receiver:
 
     def pump(self) -> bool:
         """Fill slots until the ring is full (True) or we are to stop (False)."""
-        why = pump(self._ring.marks, self._places, self._headers["controllen"], self._watched)
-        if why == FAILED and (number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+        loop = self._compiled
+        why = loop.pump(self._ring.marks, self._places, self._headers["controllen"], self._watched)
+        if why == loop.FAILED and (number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
             raise OSError(number, os.strerror(number))
-        return why != STOPPED
+        return why != loop.STOPPED
 
     def receive(self, lo: int, hi: int) -> int:
         """Fill slots from ``lo`` on, at most to ``hi``, with what is there, one by one; how many datagrams."""
@@ -116,7 +119,9 @@ class Receiver:
         ring, told = self._ring, slice(lo, hi)
         headers = tuple(column[told] for column in self._told)
         into = ring.sizes[told], ring.arrivals[told], ring.drops[told]
-        cut, self._drops = describe(headers, self._words[told], into, (time.time_ns() // 1000, self._drops))
+        cut, self._drops = self._compiled.describe(
+            headers, self._words[told], into, (time.time_ns() // 1000, self._drops)
+        )
         self.truncated += cut
 
     def _one_by_one(self, lo: int, hi: int) -> int:

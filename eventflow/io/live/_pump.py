@@ -13,8 +13,8 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-#: Slots of ``marks``: how many were filled and emptied in all, and whether the reader sleeps.
-WRITTEN, TAKEN, ASLEEP = range(3)
+from eventflow.io.live._ring import ASLEEP, TAKEN, WRITTEN
+
 #: Why the loop ended: the ring is full, we are to stop, the socket reports an error.
 FULL, STOPPED, FAILED = range(3)
 _DONTWAIT = 0x40

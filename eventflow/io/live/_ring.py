@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eventflow.io.live._pump import TAKEN, WRITTEN, may_sleep, publish
-
 Array = NDArray[Any]
 #: Bytes of a ring, whatever the size of its slots.
 BYTES = 16 << 20
 #: Most slots decoded at once: what comes meanwhile waits in the ring, and no answer waits for a full ring.
 BATCH = 1024
+#: Places in ``marks``: how many slots were filled and emptied in all, and whether the reader sleeps.
+WRITTEN, TAKEN, ASLEEP = range(3)
 #: What the bell is rung with: one, in the machine's own order of bytes.
 _WORD = np.ones(1, np.uint64).tobytes()
 
@@ -49,6 +49,9 @@ class Ring:
     """
 
     def __init__(self, size: int, slots: int | None = None) -> None:
+        from eventflow.io.live._pump import may_sleep, publish  # compiled: not before a camera is opened
+
+        self._publish, self._may_sleep = publish, may_sleep
         count = slots or max(64, BYTES // size)
         self.rows = np.zeros((count, size), np.uint8)
         self.sizes = np.zeros(count, np.int64)
@@ -89,7 +92,7 @@ class Ring:
 
     def commit(self, count: int) -> None:
         """``count`` slots from the first free one on are filled."""
-        if publish(self.marks, count):
+        if self._publish(self.marks, count):
             self._ring()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -110,7 +113,7 @@ class Ring:
     def take(self, timeout: float | None) -> Batch | None:
         """What has come, as soon as there is anything; of no rows if nothing came in time; None at the end."""
         limit = None if timeout is None else time.monotonic() + timeout
-        while not self._waiting() and not self._ended and may_sleep(self.marks):
+        while not self._waiting() and not self._ended and self._may_sleep(self.marks):
             left = None if limit is None else limit - time.monotonic()
             if self._ended or (left is not None and left <= 0):
                 break
