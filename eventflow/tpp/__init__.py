@@ -52,6 +52,8 @@ from eventflow.tpp.metrics._residuals import qq_exponential as qq_exponential
 from eventflow.tpp.metrics._residuals import time_rescaling_residuals as time_rescaling_residuals
 from eventflow.tpp.models._anhn import ANHN as ANHN
 from eventflow.tpp.models._attnhp import AttNHP as AttNHP
+from eventflow.tpp.models._constant_attention import AarenTPP as AarenTPP
+from eventflow.tpp.models._constant_attention import LinearAttentionTPP as LinearAttentionTPP
 from eventflow.tpp.models._fullynn import FullyNN as FullyNN
 from eventflow.tpp.models._hawkes import Hawkes as Hawkes
 from eventflow.tpp.models._history import HistoryProcess as HistoryProcess
