@@ -182,7 +182,16 @@ def test_event_stream_kinds(kind: str, tmp_path: Path) -> None:
         rows["e"][1::2] = True
     with library.Encoder(str(tmp_path / "rec.es"), kind, 120, 100) as encoder:
         encoder.write(rows)
-    assert same(read_events(tmp_path / "rec.es"))
+    path = tmp_path / "rec.es"
+    assert same(read_events(path))
+    data = path.read_bytes()
+    for cut in range(1, 5):
+        path.write_bytes(data[:-cut])
+        place = f"byte {len(data) - 5:,}: the file is cut off within an event; {cut} bytes are missing"
+        with pytest.raises(InputError, match=place):
+            read_events(path)
+        with pytest.warns(ReadWarning, match="before that were kept"):
+            assert read_events(path, recover=True).num_events == len(T) - (kind == "dvs")
 
 
 def test_aedat1(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def _decoder(opening: Opening) -> Any:
 class EsSource(Source):
     """Packets of the kinds ``dvs`` and ``atis``. The format counts rows from below; here (0, 0) is the top left pixel.
 
-    Of ``atis``, exposure measurements are passed over.
+    Of ``atis``, exposure measurements are passed over. A file that was cut off between two events cannot be told from
+    a shorter one: the format has no end.
     """
 
     atis: bool = False
@@ -77,10 +78,20 @@ class EsSource(Source):
                     row += len(events)
                     if end is not None and len(events) and int(events["t"][-1]) >= end:
                         return
+            self._check_end()
         except (RuntimeError, OSError, ValueError) as error:
             raise _broken(error, row) from None
         finally:
             progress.stop()
+
+    def _check_end(self) -> None:
+        from eventflow.io.cameras._es_tail import missing
+
+        path = self.opening.path
+        left = missing(path, atis=self.atis)
+        if left:
+            at = path.stat().st_size - (5 - left)
+            raise BrokenError(f"byte {at:,}: the file is cut off within an event; {left} bytes are missing")
 
 
 def open_es(opening: Opening) -> EsSource:
