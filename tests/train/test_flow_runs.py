@@ -353,9 +353,11 @@ def test_the_paper_s_protocol_on_dsec(cli: Callable[..., Any], tmp_path: Path, m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["evflownet", "lstm_flownet", "efficient_spike_flownet"])
-def test_the_paper_s_recipes_fit_their_classes(cli: Callable[..., Any], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["dsec_evflownet", "dsec_lstm_flownet", "dsec_efficient_spike_flownet", "sim_compact_flownet"]
+)
+def test_the_recipes_fit_their_classes(cli: Callable[..., Any], name: str) -> None:
     """Everything but the data, which is put elsewhere, and the network's size."""
     words = (*SHORT[2:], "--data.crop", "[16, 16]", *TINY, "--trainer.max_epochs", "1", "--out", "run")
-    answer = cli("fit", "--config", f"vision/dsec_{name}", *words)
+    answer = cli("fit", "--config", f"vision/{name}", *words)
     assert answer.code == 0, answer.err
