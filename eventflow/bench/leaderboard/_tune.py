@@ -25,7 +25,7 @@ from typing import Any
 from eventflow.bench._report import write
 from eventflow.bench.leaderboard._jobs import Job, logged, one_line, train
 from eventflow.bench.leaderboard._plan import Pair, resolved
-from eventflow.bench.leaderboard._store import digest, epochs, write_json
+from eventflow.bench.leaderboard._store import digest, epochs, read_json, write_json
 from eventflow.errors import InputError, did_you_mean, require
 from eventflow.train import Pass
 from eventflow.train._references import load_yaml, resolve
@@ -114,7 +114,8 @@ def trials(out: Path, pair: Pair, word: str, *, count: int, seed: int) -> list[d
             study.enqueue_trial(trial.params)
     over = states.count("COMPLETE") + states.count("PRUNED") + _refused(study)
     shared = {"kind": "trial", "data": pair.data, "model": pair.model, "study": name, "asked": pair.asked}
-    return [{**shared, "space": found, "seed": seed, "number": number} for number in range(over, count)]
+    jobs = [{**shared, "space": found, "seed": seed, "number": number, "out": str(out)} for number in range(count)]
+    return [job for job in jobs if not _over(result_file(job))][: max(count - over, 0)]
 
 
 def result_file(job: Job) -> Path:
@@ -134,7 +135,7 @@ def run_trial(job: Job) -> None:
             traceback.print_exc(file=log)
             trial.set_user_attr("error", one_line(error))
             study.tell(trial, state=require("optuna", "tune").trial.TrialState.FAIL)
-            write_json(place, {"state": "failed", "error": one_line(error)})
+            write_json(place, {"state": "failed", "error": one_line(error), "over": True})
 
 
 def _run_trial(job: Job, study: Any, trial: Any) -> None:
@@ -208,6 +209,12 @@ def _home(job: Job) -> Path:
 
 def _home_of(out: Path, pair: Pair) -> Path:
     return out / "tune" / pair.data / pair.model
+
+
+def _over(place: Path) -> bool:
+    """Whether a trial came to an end, good or bad; one whose process died has not."""
+    told = read_json(place)
+    return told.get("state") == "done" or bool(told.get("over"))
 
 
 def _refused(study: Any) -> int:
