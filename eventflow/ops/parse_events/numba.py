@@ -43,25 +43,9 @@ def parse(data, order, exponent, columns):  # pragma: no cover - compiled
         if data[at] == 35 or data[at] == 37:
             at = _next_line(data, at)
             continue
-        for column in range(last + 1):
-            k = 0
-            while k < 4 and order[k] != column:
-                k += 1
-            if k == 4:
-                if data[at] == 10:
-                    return n, begin, True
-                while not (_is_gap(data[at]) or data[at] == 10):
-                    at += 1
-            else:
-                value, scale, after = _number(data, at)
-                if after < 0 and k == 3:
-                    value, after = _word(data, at)
-                    scale = np.int64(0)
-                if after < 0:
-                    return n, begin, True
-                cells[k], scales[k], at = value, scale, after
-            while _is_gap(data[at]):
-                at += 1
+        at = _read_cells(data, at, order, last, cells, scales)
+        if at < 0:
+            return n, begin, True
         time, good = _scaled(cells[0], scales[0] + exponent, False)
         ex, good_x = _scaled(cells[1], scales[1], True)
         ey, good_y = _scaled(cells[2], scales[2], True)
@@ -72,6 +56,31 @@ def parse(data, order, exponent, columns):  # pragma: no cover - compiled
         n += 1
         at = _next_line(data, at)
     return n, at, False
+
+
+@njit(cache=True, nogil=True)
+def _read_cells(data, at, order, last, cells, scales):  # pragma: no cover - compiled
+    """Fill digits and scales of t, x, y, p from a line; where it was left, or -1 where a number is missing."""
+    for column in range(last + 1):
+        k = 0
+        while k < 4 and order[k] != column:
+            k += 1
+        if k == 4:
+            if data[at] == 10:
+                return -1
+            while not (_is_gap(data[at]) or data[at] == 10):
+                at += 1
+        else:
+            value, scale, after = _number(data, at)
+            if after < 0 and k == 3:
+                value, after = _word(data, at)
+                scale = np.int64(0)
+            if after < 0:
+                return -1
+            cells[k], scales[k], at = value, scale, after
+        while _is_gap(data[at]):
+            at += 1
+    return at
 
 
 @njit(cache=True, nogil=True, inline="always")
