@@ -18,6 +18,8 @@ from eventflow.nn._gompertz import Gompertz as Gompertz
 from eventflow.nn._gompertz import MarkedGompertz as MarkedGompertz
 from eventflow.nn._heads import SoftplusIntensity as SoftplusIntensity
 from eventflow.nn._heads import SoftplusNetwork as SoftplusNetwork
+from eventflow.nn._lif import LIF as LIF
+from eventflow.nn._lif import LIFState as LIFState
 from eventflow.nn._linear import LinearCell as LinearCell
 from eventflow.nn._linear_attention import LinearAttention as LinearAttention
 from eventflow.nn._linear_attention import MatrixState as MatrixState

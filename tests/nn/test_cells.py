@@ -17,6 +17,7 @@ from eventflow.errors import InputError
 from eventflow.nn import (
     CTLSTM,
     GRU,
+    LIF,
     LSTM,
     RNN,
     Cell,
@@ -36,6 +37,7 @@ CELLS: dict[str, Any] = {
     "LSTM without bias": lambda: LSTM(3, 4, bias=False),
     "GRU": lambda: GRU(3, 4),
     "CTLSTM": lambda: CTLSTM(3, 4),
+    "LIF": lambda: LIF(3, 4, threshold=0.2),
     "DiagSSM": lambda: DiagSSM(3, 4, steps=(0.1, 2.0), learn_init=True),
     "DiagSSM real": lambda: DiagSSM(3, 4, num_states=6, real=True, steps=(0.1, 2.0)),
 }

@@ -22,7 +22,7 @@ CELLS = [
 
 
 def test_all_cells_are_here() -> None:
-    assert {nn.Aaren, nn.CTLSTM, nn.DiagSSM, nn.GRU, nn.LSTM, nn.LinearAttention, nn.RNN} <= set(CELLS)
+    assert {nn.Aaren, nn.CTLSTM, nn.DiagSSM, nn.GRU, nn.LIF, nn.LSTM, nn.LinearAttention, nn.RNN} <= set(CELLS)
     assert {nn.SelectiveSSM, nn.WindowAttention} <= set(CELLS)
 
 
