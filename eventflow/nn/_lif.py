@@ -28,10 +28,10 @@ class LIFState(NamedTuple):
 class LIF(ProjectedCell[LIFState]):
     """Leaky integrate-and-fire neurons: between events a potential leaks, an event adds a current, enough of it fires.
 
-    Silence: v <- exp(-rate dt) v. At an event: v <- v + W x + b; neurons with v > threshold spike, their v becomes 0. Spikes
-    are what is read, until the next event. Rate and threshold are learned, each neuron has its own. The reset is
-    not differentiated; backwards a spike is an arctan (Fang et al., *Incorporating learnable membrane time constant*,
-    ICCV 2021). With gaps of 1 these are the numbers and the gradients of ``snntorch.Leaky(exp(-rate),
+    Silence: v <- exp(-rate dt) v. At an event: v <- v + W x + b; neurons with v > threshold spike, and their v becomes
+    0. Spikes are what is read, until the next event. Rate and threshold are learned, each neuron has its own. The reset
+    is not differentiated; backwards a spike is an arctan (Fang et al., *Incorporating learnable membrane time
+    constant*, ICCV 2021). With gaps of 1 these are the numbers and the gradients of ``snntorch.Leaky(exp(-rate),
     reset_mechanism="zero")`` (Eshraghian et al., *Training spiking neural networks using lessons from deep learning*,
     Proc. IEEE 2023).
 
