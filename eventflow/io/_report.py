@@ -16,8 +16,8 @@ SHOWN = 5
 class ReadWarning(UserWarning):
     """Something was left out or repaired because the caller allowed it; ``report`` holds the whole story."""
 
-    def __init__(self, report: ReadReport) -> None:
-        super().__init__(report.text())
+    def __init__(self, text: str, report: ReadReport | None = None) -> None:  # made anew from its text where pickled
+        super().__init__(text)
         self.report = report
 
 
@@ -65,7 +65,7 @@ class ReadReport:
     def warn(self) -> None:
         """Say it aloud if rows were left out, if the file is broken, or if something was assumed."""
         if self.skipped or self.facts.get("broken") or self.facts.get("assumed"):
-            warnings.warn(ReadWarning(self), stacklevel=3)
+            warnings.warn(ReadWarning(self.text(), self), stacklevel=3)
 
 
 def refuse(path: Path, message: str) -> InputError:
