@@ -148,7 +148,8 @@ def readme_with_table(text: str) -> str:
 def _model_lines(heads: Mapping[str, str], data: str, model: str, content: Mapping[str, Any]) -> Iterable[str]:
     for ours in entries(content):
         cells = [_plus_minus(ours["metrics"][name]) for name in heads]
-        note = f"ours, {len(ours['seeds'])} seeds, {ours['commit']}"
+        count = len(ours["seeds"])
+        note = f"ours, {count} seed{'s' * (count > 1)}, {ours['commit']}"
         variant = f", {ours['variant']}" if "variant" in ours else ""
         yield _line([data, f"**{model}**{variant}", *cells, note])
     for row in content.get("theirs", []):
