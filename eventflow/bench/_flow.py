@@ -72,7 +72,7 @@ def run(
     try:
         with torch.inference_mode():
             found = {name: _race(name, (height, width), seconds, authors) for name in chosen}
-            live_form = _from_events((height, width), seconds)
+            live_form = {name: _from_events(name, (height, width), seconds) for name in chosen}
             memory = _memory(steps)
     finally:
         torch.set_num_threads(threads)
@@ -171,10 +171,10 @@ def _times(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, lis
     return times
 
 
-def _from_events(size: tuple[int, int], seconds: float) -> dict[str, dict[str, float]]:
-    """Events a second -> median and best ms from a step's events to its flow: counting, and CompactFlowNet."""
+def _from_events(name: str, size: tuple[int, int], seconds: float) -> dict[str, dict[str, float]]:
+    """Events a second -> median and best ms from a step's events to its flow: counting, and the live network."""
     rows = {}
-    network, frame = live(CompactFlowNet().eval()), Frame("count", size)
+    network, frame = live(settled(NETWORKS[name]())), Frame("count", size)
     for rate in RATES:
         step, carried = _made_up(rate // 100, size), frame.init()
         state = [network.init(1, *size)]
@@ -218,10 +218,11 @@ def _memory(steps: int) -> dict[str, float]:
 
 
 def _held() -> int:
-    """Bytes of memory that the process has now; where the system does not tell, the most it ever had."""
-    pages = Path("/proc/self/statm")
-    if pages.is_file():
-        return int(pages.read_text().split()[1]) * resource.getpagesize()
+    """Bytes that the process has now, swapped out or not; where the system does not tell, the most it ever had."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        words = (line.split() for line in status.read_text().splitlines())
+        return 1024 * sum(int(word[1]) for word in words if word[0] in ("VmRSS:", "VmSwap:"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -245,10 +246,11 @@ def _show(
     for name, rows in found.items():
         if "firing rate" in rows[OURS]:
             print(f"\n{name}: {rows[OURS]['firing rate']:.1%} of its neurons fire in a step, the mean over its layers")
-    print("\nCompactFlowNet, from events: counting and step")
-    for rate, row in live_form.items():
-        holds = "at least 100" if row["flows a second"] >= 100 else "fewer than the 100 aimed at"
-        print(f"  {rate:>10} events a second: {row['median']:.2f} ms (best {row['best']:.2f}, of which counting "
-              f"{row['counting']:.2f}): {row['flows a second']:.0f} flows a second, {holds}")  # fmt: skip
+    for name, rates in live_form.items():
+        print(f"\n{name}, from events: counting and live step")
+        for rate, row in rates.items():
+            holds = "at least 100" if row["flows a second"] >= 100 else "fewer than 100"
+            print(f"  {rate:>10} events a second: {row['median']:.2f} ms (best {row['best']:.2f}, of which counting "
+                  f"{row['counting']:.2f}): {row['flows a second']:.1f} flows a second, {holds}")  # fmt: skip
     print(f"\nMemory: {memory['state bytes']:,} bytes of state at {SMALL[0]}x{SMALL[1]}; the process grew by "
           f"{memory['grown bytes']:,} bytes over the last nine tenths of {memory['steps']:,} steps")  # fmt: skip

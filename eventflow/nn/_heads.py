@@ -20,11 +20,18 @@ class SoftplusIntensity(nn.Linear, Recorded):
     Args:
         hidden_size: H.
         num_marks: K.
+        learn_scale: s_k is learned, from 1 on; else it stays there.
     """
 
-    def __init__(self, hidden_size: int, num_marks: int) -> None:
+    log_scale: Tensor
+
+    def __init__(self, hidden_size: int, num_marks: int, *, learn_scale: bool = True) -> None:
         super().__init__(hidden_size, num_marks)
-        self.log_scale = nn.Parameter(torch.zeros(num_marks))
+        scale = torch.zeros(num_marks)
+        if learn_scale:
+            self.log_scale = nn.Parameter(scale)
+        else:
+            self.register_buffer("log_scale", scale)
         nn.init.constant_(self.bias, math.log(math.expm1(1 / num_marks)))  # about one event per unit, before training
 
     def forward(self, input: Tensor) -> Tensor:

@@ -214,8 +214,7 @@ def _gradients(process: PointProcess, events: Events) -> None:
     subject = copy.deepcopy(process)
     log_prob, auxiliary = subject.fit_terms(pad(events, dtype=torch.float64))
     (auxiliary - log_prob).sum().backward()
-    learned = ((name, parameter) for name, parameter in subject.named_parameters() if parameter.requires_grad)
-    for name, parameter in learned:
+    for name, parameter in subject.named_parameters():
         assert parameter.grad is not None, f"gradients: parameter {name} takes no part in what is trained"
         assert parameter.grad.isfinite().all(), f"gradients: {name} has a gradient that is not finite"
 

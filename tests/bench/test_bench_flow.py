@@ -22,7 +22,7 @@ def test_the_table_and_its_file(cli: Any, monkeypatch: pytest.MonkeyPatch) -> No
     rows = report["networks"]["CompactFlowNet"]
     assert set(rows) >= {"as trained", "live"} and all(0 < row["best"] <= row["median"] for row in rows.values())
     assert report["memory"]["state bytes"] == 4 * (4 * 16 * 24 + 8 * 8 * 12)
-    assert all(row["counting"] < row["median"] for row in report["from events"].values())
+    assert all(row["counting"] < row["median"] for row in report["from events"]["CompactFlowNet"].values())
     assert "git clone" in answer.out and "flows a second" in answer.out
 
 
@@ -58,7 +58,7 @@ def test_memory_that_grows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.inference_mode():
         assert _flow._memory(100)["grown bytes"] < 5e6
         monkeypatch.setattr(_flow, "_stepping", leaking)
-        assert _flow._memory(100)["grown bytes"] > 20e6, "90 MB, less what a full machine has swapped out"
+        assert _flow._memory(100)["grown bytes"] > 80e6
 
 
 def test_mistakes_are_told(cli: Any) -> None:

@@ -63,8 +63,7 @@ class ODETPP(AskedProcess):
         self.inner = nn.Linear(hidden_size, hidden_size if compat else units)
         self.outer = None if compat else nn.Linear(units, hidden_size)
         self.jump = None if compat else nn.Linear(hidden_size, hidden_size, bias=False)
-        self.head = SoftplusIntensity(hidden_size, num_marks)
-        self.head.log_scale.requires_grad_(compat is None)  # EasyTPP's softplus has none
+        self.head = SoftplusIntensity(hidden_size, num_marks, learn_scale=compat is None)  # EasyTPP's has no scale
 
     # -- the state ------------------------------------------------------------------------------------------------
 
