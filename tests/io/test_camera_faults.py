@@ -139,6 +139,46 @@ def test_what_is_left_of_hdf5(share: float, tmp_path: Path) -> None:
         assert share < 0.99 and "cut off" in str(error)
 
 
+@pytest.mark.parametrize("layout", ["dsec", "mvsec"])
+def test_a_damaged_chunk_of_hdf5_is_named_by_its_byte(layout: str, tmp_path: Path) -> None:
+    """The third chunk of x (of the table) is damaged: its byte, and the events of all blocks before it."""
+    h5py = pytest.importorskip("h5py", reason="needs the extra vision")
+    whole, path = recording(400_000), tmp_path / "rec.h5"
+    columns = {key: whole.t if key == "t" else whole.marks[key] for key in "xytp"}
+    with h5py.File(path, "w") as file:
+        settings = {"chunks": (100_000,), "compression": "gzip"}
+        if layout == "dsec":
+            made = [file.create_dataset(f"events/{key}", data=v, **settings) for key, v in columns.items()][0]
+        else:
+            table = np.stack([columns[key] * (1e-6 if key == "t" else 1.0) for key in "xytp"], 1)
+            settings["chunks"] = (100_000, 4)
+            made = file.create_dataset("davis/left/events", data=table, **settings)
+        chunk = made.id.get_chunk_info(2)
+        name = made.name
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset : chunk.byte_offset + 64] = b"\xff" * 64
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match=rf"byte {chunk.byte_offset:,}, in {name}: event 131,072: .*recover=True"):
+        read_events(path)
+    part = recovered(path, "dsec" if layout == "dsec" else "mvsec")
+    assert part.num_events == 131_072 and is_prefix(part, whole)
+
+
+@pytest.mark.parametrize("how", ["cut", "damaged"])
+def test_a_fault_of_aedat4_is_named_by_the_byte_of_its_packet(how: str, tmp_path: Path, data_root: Path) -> None:
+    pytest.importorskip("aedat", reason="needs the extra aedat")
+    data = bytearray((data_root / "cameras" / "davis.aedat4").read_bytes())
+    broken = tmp_path / "broken.aedat4"
+    packet = 469_651  # from the file's own lengths, one after the other
+    assert int.from_bytes(data[packet + 4 : packet + 8], "little") == 24_052
+    if how == "damaged":
+        data[packet + 100 : packet + 200] = b"\xff" * 100
+    broken.write_bytes(bytes(data[: packet + 5_000] if how == "cut" else data))
+    with pytest.raises(InputError, match=rf"byte {packet:,}: event [\d,]+: .*recover=True"):
+        read_events(broken)
+    assert 0 < recovered(broken, "aedat4").num_events < 111_954
+
+
 def test_time_that_goes_back_in_a_text_says_the_line(tmp_path: Path) -> None:
     path = tmp_path / "back.txt"
     path.write_text("0.1 1 2 1\n0.2 1 2 0\n0.15 1 2 1\n0.3 1 2 1\n")

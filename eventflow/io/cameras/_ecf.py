@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from eventflow.errors import InputError
+from eventflow.io.cameras._fault_place import FAULTS, chunk_place
 from eventflow.io.cameras._source import Array, BrokenError
 from eventflow.ops.decode_ecf import decode_ecf
 
@@ -31,16 +32,13 @@ class EcfRows:
 
     def _chunk(self, number: int) -> tuple[Array, Array, Array, Array]:
         if self._columns is None or number != self._number:
-            data, size = self._data, self._data.chunks[0]
-            _, raw = data.id.read_direct_chunk((number * size,))
+            data, first = self._data, number * self._data.chunks[0]
+            expected = min(data.chunks[0], len(data) - first)
             try:
-                columns = decode_ecf(raw)
-            except InputError as error:
-                raise BrokenError(f"event {number * size:,}: {error}") from None
-            expected = min(size, len(data) - number * size)
-            if len(columns[0]) < expected:
-                raise BrokenError(
-                    f"event {number * size:,}: a chunk of {len(columns[0]):,} events; expected {expected:,}"
-                )
+                columns = decode_ecf(data.id.read_direct_chunk((first,))[1])
+                if len(columns[0]) < expected:
+                    raise InputError(f"a chunk of {len(columns[0]):,} events; expected {expected:,}")
+            except (InputError, *FAULTS) as error:
+                raise BrokenError(f"{chunk_place(data, first)}event {first:,}: {error}") from None
             self._number, self._columns = number, columns
         return self._columns

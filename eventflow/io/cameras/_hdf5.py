@@ -17,6 +17,7 @@ import numpy as np
 
 from eventflow.errors import InputError, require
 from eventflow.io._text import Progress
+from eventflow.io.cameras._fault_place import FAULTS, hdf5_place
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
 #: Events read at a time; of a window whose rows the index knows, all at once up to the second number.
@@ -30,11 +31,13 @@ _ECF = 0x8ECF
 
 
 class Reader(NamedTuple):
-    """An open file: ``rows(lo, hi)`` are (t, x, y, p); ``times(lo, hi)`` is t alone; ``narrow(start)``, where there is
-    an index, the rows (lo, hi) between which the first event at or after ``start`` should lie."""
+    """An open file: ``rows(lo, hi)`` are (t, x, y, p); ``times(lo, hi)`` is t alone; ``sets`` what they are read from;
+    ``narrow(start)``, where there is an index, the rows (lo, hi) between which the first event at or after ``start``
+    should lie."""
 
     rows: Callable[[int, int], tuple[Array, Array, Array, Array]]
     times: Callable[[int, int], Array]
+    sets: tuple[Any, ...]
     narrow: Callable[[int], tuple[int, int]] | None = None
 
 
@@ -55,27 +58,29 @@ class Hdf5Source(Source):
     def _read(self, start: Bound, end: Bound, every: int | None) -> Iterator[Columns]:
         assert self.bind is not None
         progress = Progress(self.opening.path)
-        row = 0
+        row = stop = 0
         try:
             with opened(self.opening, self.cache) as file:
                 reader = self.bind(file)
-                row = self._first(reader, start)
-                size = self._size(reader, row, end)
-                while row < self.length:
-                    if every is not None and start is not None:
-                        size = self._edge(reader, row, start, every) - row
-                    stop = min(row + size, self.length)
-                    size = _ROWS - stop % _ROWS  # from then on to a multiple: chunks are mostly whole then
-                    block = as_columns(*reader.rows(row, stop), first=row)
-                    yield block
-                    row = stop
-                    progress.at(progress.total * row // self.length)
-                    if end is not None and block.t[-1] >= end:
-                        return
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise BrokenError(f"event {row:,}: {_reason(error)}") from None
+                try:
+                    row = stop = self._first(reader, start)
+                    size = self._size(reader, row, end)
+                    while row < self.length:
+                        if every is not None and start is not None:
+                            size = self._edge(reader, row, start, every) - row
+                        stop = min(row + size, self.length)
+                        size = _ROWS - stop % _ROWS  # from then on to a multiple: chunks are mostly whole then
+                        block = as_columns(*reader.rows(row, stop), first=row)
+                        yield block
+                        row = stop
+                        progress.at(progress.total * row // self.length)
+                        if end is not None and block.t[-1] >= end:
+                            return
+                except FAULTS as error:
+                    if isinstance(error, InputError):
+                        raise
+                    place = hdf5_place(reader.sets, (row, stop))
+                    raise BrokenError(f"{place}event {row:,}: {_reason(error)}") from None
         finally:
             progress.stop()
 
@@ -241,7 +246,7 @@ def open_mvsec(opening: Opening) -> Hdf5Source:
             x, y, t, p = data[lo:hi].T
             return t * 1e6, x, y, p
 
-        return Reader(rows, lambda lo, hi: np.rint(data[lo:hi, 2] * 1e6))
+        return Reader(rows, lambda lo, hi: np.rint(data[lo:hi, 2] * 1e6), (data,))
 
     return Hdf5Source(opening, opening.height or 260, opening.width or 346, bind=bind, length=length, cache=cache)
 
@@ -271,7 +276,7 @@ def open_metavision(opening: Opening) -> Hdf5Source:
             return block["t"], block["x"], block["y"], block["p"]
 
         rows = EcfRows(data) if compressed else plain
-        return Reader(rows, lambda lo, hi: rows(lo, hi)[0])
+        return Reader(rows, lambda lo, hi: rows(lo, hi)[0], () if compressed else (data,))
 
     return Hdf5Source(opening, height, width, bind=bind, length=length, cache=cache)
 

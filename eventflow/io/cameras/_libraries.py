@@ -10,6 +10,7 @@ import numpy as np
 
 from eventflow.errors import InputError, require
 from eventflow.io._text import Progress
+from eventflow.io.cameras._fault_place import aedat4_place
 from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source, as_columns
 
 
@@ -20,9 +21,9 @@ class Aedat4Source(Source):
     stream: int = 0
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
-        progress, row = Progress(self.opening.path), 0
+        progress, row, number = Progress(self.opening.path), 0, -1
         try:
-            for packet in _decoder(self.opening):
+            for number, packet in enumerate(_decoder(self.opening)):  # noqa: B007 - the fault is in the one after it
                 events = packet.get("events")
                 if events is None or packet["stream_id"] != self.stream or not len(events):
                     continue
@@ -31,7 +32,7 @@ class Aedat4Source(Source):
                 if end is not None and int(events["t"][-1]) >= end:
                     return
         except (RuntimeError, OSError, ValueError) as error:
-            raise _broken(error, row) from None
+            raise _broken(error, row, aedat4_place(self.opening.path, number + 1)) from None
         finally:
             progress.stop()
 
@@ -114,5 +115,5 @@ def _signed(t: Any, row: int) -> Any:
     return t.astype(np.int64)
 
 
-def _broken(error: Exception, row: int) -> Exception:
-    return error if isinstance(error, InputError) else BrokenError(f"event {row:,}: {error}")
+def _broken(error: Exception, row: int, place: str = "") -> Exception:
+    return error if isinstance(error, InputError) else BrokenError(f"{place}event {row:,}: {error}")

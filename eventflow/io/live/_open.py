@@ -53,7 +53,9 @@ def open_camera_sink(uri: str) -> CameraSink:
     """Where a camera's events are sent: ``udp://host:port?format=...`` or ``tcp://...``."""
     address = parse(uri)
     if address.scheme == "camera":
-        raise address.error("a camera takes no events; expected udp://host:port?format=... or tcp://host:port?format=...")
+        raise address.error(
+            "a camera takes no events; expected udp://host:port?format=... or tcp://host:port?format=..."
+        )
     address.check(("format", "stamps", "events", "speed"))
     name = address.choice("format", [*FORMATS, *ALIASES])
     return CameraSink(

@@ -262,4 +262,3 @@ def open_stream(
     opening = Opening(Path(link.name), schema.height, schema.width)
     source = LiveSource(opening, schema.height, schema.width, link=link, wire=wire, idle=idle)
     return CameraStream(source, format=format, schema=schema, recover=recover)
-
