@@ -10,24 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from camera_table import COLUMNS, P, T, X, Y, lines, same
 
 from eventflow.errors import InputError
-from eventflow.events import Events
 from eventflow.io import ReadWarning, read_events
 from eventflow.ops.encode import encode_evt3
-
-T = np.sort(np.random.default_rng(0).integers(0, 200_000, 400))
-X, Y, P = (np.random.default_rng(1).integers(0, side, 400) for side in (120, 100, 2))
-COLUMNS = {"t": T, "x": X, "y": Y, "p": P}
-
-
-def same(events: Events) -> bool:
-    return np.array_equal(events.t, T) and all(np.array_equal(events.marks[k], COLUMNS[k]) for k in "xyp")
-
-
-def lines(order: str, *, seconds: bool = False, separator: str = " ") -> str:
-    shown = {**COLUMNS, "t": [f"{t / 1e6:.6f}" for t in T] if seconds else T}
-    return "".join(separator.join(map(str, row)) + "\n" for row in zip(*(shown[k] for k in order), strict=True))
 
 
 def test_lines_that_are_no_events_in_any_order(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import snntorch
 import torch
+from as_trained import as_trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -48,15 +49,7 @@ every_network = pytest.mark.parametrize("name", SMALL)
 def small(name: str) -> FlowNetwork:
     """In float64 and eval, its batch-norms as if trained: other statistics and weights than at the start."""
     torch.manual_seed(3)
-    network = SMALL[name]().double()
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, std=0.3)
-            assert layer.running_mean is not None and layer.running_var is not None
-            layer.running_mean.normal_(std=0.3)
-            layer.running_var.uniform_(0.5, 2)
-    return network.eval()
+    return as_trained(SMALL[name]().double())
 
 
 def counts(batch: int, length: int, seed: int = 0) -> Tensor:

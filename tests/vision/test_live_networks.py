@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from as_trained import as_trained
+from torch import Tensor
 
 from eventflow.errors import InputError
 from eventflow.nn import state_leaves
@@ -21,17 +22,8 @@ NETWORKS = {
 
 
 def trained(name: str, dtype: torch.dtype) -> FlowNetwork:
-    """As if it were: batch-norms with other statistics and weights than at the start."""
     torch.manual_seed(2)
-    network = NETWORKS[name]()
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, std=0.3)
-            assert layer.running_mean is not None and layer.running_var is not None
-            layer.running_mean.normal_(std=0.3)
-            layer.running_var.uniform_(0.5, 2)
-    return network.to(dtype).eval()
+    return as_trained(NETWORKS[name]()).to(dtype)
 
 
 def counts(batch: int, length: int, dtype: torch.dtype) -> Tensor:

@@ -35,5 +35,3 @@ def test_it_loads_and_tells_left_from_right() -> None:
                 flow, state = network.step(state, frame[None])
         mean[shift] = float(flow[0, 0].mean())
     assert mean[-8] < 0 < mean[8], mean
-
-
