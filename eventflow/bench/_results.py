@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 from eventflow._assets import ROOT
 from eventflow.errors import InputError, did_you_mean
 
-BEGIN, END = "<!-- results: written by `eventflow bench results` -->", "<!-- /results -->"
 DIGITS = 4
 
 
@@ -72,6 +71,8 @@ def run(out: Path | None = None, *, runs: list[Path] | None = None, readme: Path
         reports = [_report(folder) for folder in runs]
         target = out or ROOT / "models" / reports[0]["model"] / "results" / f"{reports[0]['data']}.yaml"
         write_results(target, reports)
+    from eventflow.bench._results_table import readme_with_table, table
+
     print(table())
     if readme is not None:
         text = readme.read_text(encoding="utf-8")
@@ -107,76 +108,26 @@ def write_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, width=120), encoding="utf-8")
 
 
-def table() -> str:
-    """All results files, a Markdown table for each kind of model."""
-    import yaml
-
-    found: dict[str, dict[str, list[tuple[str, dict[str, Any]]]]] = {}
-    for path in sorted((ROOT / "models").glob("*/results/*.yaml")):
-        model, content = path.parents[1].name, yaml.safe_load(path.read_text(encoding="utf-8"))
-        found.setdefault(kind_of(model)[0], {}).setdefault(path.stem, []).append((model, content))
-    return "\n\n".join(_table(KINDS[task].metrics, found[task]) for task in KINDS if task in found)
-
-
-def _table(heads: Mapping[str, str], found: Mapping[str, list[tuple[str, dict[str, Any]]]]) -> str:
-    """For each dataset ours, the published values, and the trivial baselines on top."""
-    lines = [_line(["data", "model", *heads.values(), "source"]), _line(["---"] * (len(heads) + 3))]
-    for data, models in found.items():
-        judged = [content for _, content in models if "ours" in content]
-        if judged:
-            lines += _baseline_lines(heads, data, judged[0].get("baselines", {}))
-        for model, content in models:
-            lines += _model_lines(heads, data, model, content)
-    return "\n".join(lines)
-
-
 def entries(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a results file says of ours: one entry, or one for each variant of an agent."""
     ours = content.get("ours", [])
     return ours if isinstance(ours, list) else [ours]
 
 
-def readme_with_table(text: str) -> str:
-    """A README with the table between its two marks brought up to date."""
-    before, found, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not (found and ended):
-        raise InputError(f"the README has no table to write: expected the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+def found() -> dict[str, dict[str, list[tuple[str, dict[str, Any]]]]]:
+    """All results files: by task, by dataset, (model, content)."""
+    import yaml
 
-
-def _model_lines(heads: Mapping[str, str], data: str, model: str, content: Mapping[str, Any]) -> Iterable[str]:
-    for ours in entries(content):
-        cells = [_plus_minus(ours["metrics"][name]) for name in heads]
-        count = len(ours["seeds"])
-        note = f"ours, {count} seed{'s' * (count > 1)}, {ours['commit']}"
-        variant = f", {ours['variant']}" if "variant" in ours else ""
-        yield _line([data, f"**{model}**{variant}", *cells, note])
-    for row in content.get("theirs", []):
-        cells = [f"{row[name]:,.{3 if abs(row[name]) < 100 else 0}f}" if name in row else "" for name in heads]
-        yield _line([data, row["model"], *cells, row["source"]])
-
-
-def _baseline_lines(heads: Mapping[str, str], data: str, rows: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
-    for name, row in rows.items():
-        yield _line([data, name, *(f"{row[m]:.{DIGITS}f}" if m in row else "" for m in heads), "trivial baseline"])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    files: dict[str, dict[str, list[tuple[str, dict[str, Any]]]]] = {}
+    for path in sorted((ROOT / "models").glob("*/results/*.yaml")):
+        model, content = path.parents[1].name, yaml.safe_load(path.read_text(encoding="utf-8"))
+        files.setdefault(kind_of(model)[0], {}).setdefault(path.stem, []).append((model, content))
+    return files
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     return {"mean": round(statistics.fmean(values), DIGITS), "std": round(spread, DIGITS)}
-
-
-def _plus_minus(entry: Mapping[str, float]) -> str:
-    if entry["mean"] == round(entry["mean"]) and entry["std"] == 0:  # a count
-        return f"{entry['mean']:,.0f}"
-    digits = DIGITS if abs(entry["mean"]) < 100 else 0
-    mean = f"{entry['mean']:,.{digits}f}"
-    return mean if math.isnan(entry["std"]) else f"{mean} ± {entry['std']:,.{digits}f}"
 
 
 def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from eventflow.bench._results import BEGIN, END, KINDS, readme_with_table, run, write_results
+from eventflow.bench import _results_table
+from eventflow.bench._results import KINDS, run, write_results
+from eventflow.bench._results_table import BEGIN, END, readme_with_table, table
 from eventflow.errors import InputError
 
 
@@ -53,7 +55,7 @@ def test_the_command_reads_run_folders(tmp_path: Path, capsys: pytest.CaptureFix
         (folder / "metrics.json").write_text(json.dumps(report(seed, 1.5)))
     run(tmp_path / "out.yaml", runs=folders)
     assert yaml.safe_load((tmp_path / "out.yaml").read_text())["ours"]["seeds"] == [0, 1]
-    assert capsys.readouterr().out.startswith("| data | model |")
+    assert capsys.readouterr().out.startswith("| taxi | exact nll/event |")
     (folders[1] / "metrics.json").unlink()
     with pytest.raises(InputError, match="eventflow test --ckpt_path"):
         run(tmp_path / "out.yaml", runs=folders)
@@ -61,9 +63,28 @@ def test_the_command_reads_run_folders(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_only_the_table_of_a_readme_changes() -> None:
     text = readme_with_table(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    assert text.startswith(f"before\n{BEGIN}\n| data |") and text.endswith(f"\n{END}\nafter\n") and "old" not in text
+    assert text.startswith(f"before\n{BEGIN}\n| taxi |") and text.endswith(f"\n{END}\nafter\n") and "old" not in text
     with pytest.raises(InputError, match="no table"):
         readme_with_table("nothing here")
+
+
+def test_best_first_others_below_and_of_trivial_baselines_those_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def content(nll: float) -> dict[str, Any]:
+        metrics = {name: {"mean": nll, "std": 0.1} for name in KINDS["PointProcessTask"].metrics}
+        return {"ours": {"metrics": metrics, "seeds": [0, 1], "commit": "abc"}, "theirs": theirs, "baselines": trivial}
+
+    trivial = {
+        "best nll": {"nll_per_event": 1.0, "accuracy": 0.1}, "nothing": {"nll_per_event": 2.0, "accuracy": 0.2},
+        "best accuracy": {"accuracy": 0.3},
+    }  # fmt: skip
+    theirs = [{"model": "THEIRS", "easytpp_nll_per_event": 0.25, "source": "a paper"}]
+    files = {"PointProcessTask": {"taxi": [("a", content(3.0)), ("b", {"theirs": theirs}), ("c", content(-1.0))]}}
+    monkeypatch.setattr(_results_table, "found", lambda: files)
+    lines = table().splitlines()
+    first = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("|")]
+    assert first == ["taxi", "---", "best nll", "best accuracy", "**c**", "THEIRS", "**a**", "THEIRS", "THEIRS"]
+    assert lines[5] == "| THEIRS |  | 0.250 |  |  |  | [1] |" and lines[4].startswith("| **c** | -1.0000 ± 0.1000 |")
+    assert lines[-1] == "[1] a paper"
 
 
 def test_agents_have_a_command_of_their_own(tmp_path: Path) -> None:
