@@ -38,39 +38,52 @@ def in_threads(
     threads = min(threads, steps // 2 if shared else steps)
     if threads < 2 or not w.length or not is_sorted(c.t):
         return None
-    edges = _edges(c.t, w, steps, threads, least=1 + shared)
-    place = _Places(c.t, w, steps)
-    past = [Event() for _ in edges]
-    none = len(grid)
-
-    def run(k: int, lo: int, hi: int, ready: int, stop: int) -> Faults:
-        i, j = place(lo), place(hi)
-        return add(Columns(*(v[i:j] for v in c)), k, ready=none if cleared else ready, stop=none if cleared else stop)
-
-    def work(k: int) -> list[Faults]:
-        lo, hi = edges[k], edges[k + 1]
-        first, last = k == 0, k == threads - 1
-        if not shared:
-            return [run(k, lo, hi, lo, hi)]
-        done = []
-        try:
-            if not first:
-                done.append(run(k, lo, lo + 1, lo, lo + 2))
-        finally:
-            past[k].set()
-        done.append(run(k, lo + (not first), hi - (not last), lo + 2 * (not first), none if last else hi))
-        if not last:
-            past[k + 1].wait()
-            done.append(run(k, hi - 1, hi, none, none))
-        return done
-
+    edges, place = _edges(c.t, w, steps, threads, least=1 + shared), _Places(c.t, w, steps)
+    division = _Division(c, add, edges, place, whole=len(grid), cleared=cleared)
+    work = division.overlapping if shared else division.apart
     with ThreadPoolExecutor(threads) as pool:
         results = [faults for part in pool.map(work, range(threads)) for faults in part]
     for i, j in ((0, place(0)), (place(steps), len(c.t))):  # outside the window: only their faults count
         if i < j:
-            results.append(add(Columns(*(v[i:j] for v in c)), 0, ready=none, stop=none))
+            results.append(division.add_rows(0, i, j))
     off, seen, outside = zip(*results, strict=True)
     return sum(off), int(np.bitwise_or.reduce(seen)), sum(outside)
+
+
+class _Division:
+    """Who adds which events: thread k those of stretches ``edges[k]`` to ``edges[k + 1]``."""
+
+    def __init__(self, c: Columns, add: Part, edges: list[int], place: _Places, *, whole: int, cleared: bool) -> None:
+        self._columns, self._add, self._edges, self._place = c, add, edges, place
+        self._whole, self._cleared = whole, cleared
+        self._past = [Event() for _ in edges]
+
+    def add_rows(self, k: int, i: int, j: int, *, ready: int | None = None, stop: int | None = None) -> Faults:
+        """Events i to j, in thread k; bins [ready, stop) are yet to be cleared, by default none."""
+        ready, stop = (self._whole if v is None or self._cleared else v for v in (ready, stop))
+        return self._add(Columns(*(v[i:j] for v in self._columns)), k, ready=ready, stop=stop)
+
+    def apart(self, k: int) -> list[Faults]:
+        """Every stretch has a bin of its own."""
+        lo, hi = self._edges[k], self._edges[k + 1]
+        return [self.add_rows(k, self._place(lo), self._place(hi), ready=lo, stop=hi)]
+
+    def overlapping(self, k: int) -> list[Faults]:
+        """A stretch adds to the bins at both its ends: the first one of a thread before the last one of the other."""
+        lo, hi = self._edges[k], self._edges[k + 1]
+        first, last = k == 0, k == len(self._edges) - 2
+        begin, end = self._place(lo + (not first)), self._place(hi - (not last))
+        done = []
+        try:
+            if not first:
+                done.append(self.add_rows(k, self._place(lo), begin, ready=lo, stop=lo + 2))
+        finally:
+            self._past[k].set()
+        done.append(self.add_rows(k, begin, end, ready=lo + 2 * (not first), stop=None if last else hi))
+        if not last:
+            self._past[k + 1].wait()
+            done.append(self.add_rows(k, end, self._place(hi)))
+        return done
 
 
 class _Places:
