@@ -7,6 +7,7 @@ from typing import Any
 
 from eventflow.events import Events
 from eventflow.io._request import Request
+from eventflow.io._text import open_binary
 from eventflow.io.easytpp import _easytpp
 
 
@@ -27,9 +28,11 @@ def read(request: Request) -> Events:
 
 
 def read_text(request: Request) -> str:
-    """The file's text, which must be UTF-8 (a byte order mark is dropped)."""
+    """The file's text, unpacked, which must be UTF-8 (a byte order mark is dropped)."""
+    with open_binary(request) as (file, _, _):
+        data = file.read()
     try:
-        return request.path.read_text(encoding="utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise request.error(f"byte {error.start} is not UTF-8; expected JSON text in UTF-8") from None
 

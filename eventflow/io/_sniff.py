@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import gzip
 import re
+import zipfile
 from pathlib import Path
 
 from eventflow.errors import InputError, did_you_mean
+from eventflow.io._foreign import foreign
+from eventflow.io._packed import PackedError, head_of, only_member, packed_advice, packing
 from eventflow.io.cameras import CAMERA_FORMATS, sniff_camera
 
 #: format -> (suffixes, what it is, as error messages and ``--help`` tell it).
@@ -38,25 +40,25 @@ def sniff(path: Path, *, ordered: bool = False) -> str:
     """
     if is_bag_folder(path):
         return "rosbag2"
-    head = _head(path)
-    name = path.name.lower()
-    if head[:2] == b"\x1f\x8b":
-        head = _gunzipped(path)
-    found = _from_content(head) or sniff_camera(head, path)
+    begin = _head(path)
+    head, inside = _unpacked(path, begin)
+    found = _from_content(head)
+    if found in (None, "jsonl", "xes") and (said := foreign(head, path)):
+        raise InputError(f"{path}: {said}")
+    if head is not begin and found in (None, "parquet", "pkl") and (found or sniff_camera(head, path, packed=True)):
+        raise InputError(f"{path}: {packed_advice(begin, path)}")
+    found = found or sniff_camera(head, path)
     if found:
         return found
     if ordered and b"\0" not in head:
         return "text"
-    if head.startswith(b"MATLAB 5.0"):
-        raise InputError(
-            f"{path}: a MATLAB file, which is not read. Write: numpy.savez('rec.npz', t=..., x=..., y=..., p=...) of "
-            "what scipy.io.loadmat gives, or in MATLAB: writematrix([t x y p], 'rec.txt', 'Delimiter', 'space')"
-        )
+    name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", inside.lower())
     for known, (suffixes, _) in FORMATS.items():
-        if name.removesuffix(".gz").endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
+        if name.endswith(suffixes) and known not in ("parquet", "xes", "easytpp"):
             return known
     raise InputError(
-        f"{path}: its format is not known; it begins with {head[:24]!r}. Known formats:\n{known_formats()}"
+        f"{path}: its format is not known; it begins with {head[:24]!r}.{_advice(head)} "
+        f"Known formats:\n{known_formats()}"
     )
 
 
@@ -104,12 +106,34 @@ def _near(path: Path) -> str:
     )
 
 
-def _gunzipped(path: Path) -> bytes:
+def _unpacked(path: Path, begin: bytes) -> tuple[bytes, str]:
+    """(The first bytes of what is in a file, its name there); of one that is not packed, and of numpy's and other
+    programs' archives, those of the file itself."""
+    kind = packing(begin)
+    if kind is None:
+        return begin, path.name
     try:
-        with gzip.open(path) as file:
-            return file.read(_HEAD)
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path}: a gzip file that cannot be opened ({error})") from None
+        if kind[0] != "zip":
+            return head_of(path), path.name
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if foreign(begin, path) or all(name.endswith(".npy") for name in names):
+                return begin, path.name
+            return head_of(path), only_member(archive).filename
+    except PackedError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (zipfile.BadZipFile, OSError):
+        return begin, path.name
+
+
+def _advice(head: bytes) -> str:
+    """What to write if it is a text after all."""
+    if b"\0" in head:
+        return ""
+    return (
+        " If it is a log, one row an event under a line of names: format='csv', or on the command line: --format csv "
+        "(and delimiter=..., where it is not the comma, semicolon, tab or bar)."
+    )
 
 
 def _from_content(head: bytes) -> str | None:
@@ -117,6 +141,8 @@ def _from_content(head: bytes) -> str | None:
         return "parquet"
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return "pkl"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head = head.decode("utf-16", "ignore").encode()
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] == b"<" and re.search(rb"<(\w+:)?log[\s>]", text):
         return "xes"

@@ -1,16 +1,15 @@
-"""Opening text files (gzip or not), with a progress bar when it takes long."""
+"""Opening text files (packed or not), with a progress bar when it takes long."""
 
 from __future__ import annotations
 
-import gzip
 import sys
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from eventflow.io._packed import PackedError, head_of, plain_text, unpacked
 from eventflow.io._request import Request
 
 #: Seconds after which a progress bar appears, on a terminal.
@@ -48,22 +47,18 @@ class Progress:
 
 
 @contextmanager
-def open_binary(request: Request) -> Iterator[tuple[Any, Progress, IO[bytes]]]:
-    """The file's bytes (unpacked, if it is gzip), its progress, and the handle whose position the progress counts."""
+def open_binary(request: Request, *, xml: bool = False) -> Iterator[tuple[Any, Progress, IO[bytes]]]:
+    """The file's bytes (unpacked; as UTF-8 with line feeds, but for ``xml``, which says its encoding itself), its
+    progress, and the handle whose position the progress counts."""
     progress = Progress(request.path)
-    with request.path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            if not packed:
-                yield raw, progress, raw
-            else:
-                with gzip.open(raw) as plain:
-                    yield plain, progress, raw
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise request.error(f"a damaged gzip file ({error}); copy or download it again") from None
-        finally:
-            progress.stop()
+    try:
+        head = b"" if xml else head_of(request.path)
+        with request.path.open("rb") as raw, unpacked(raw) as file:
+            yield plain_text(file, head), progress, raw
+    except PackedError as error:
+        raise request.error(str(error)) from None
+    finally:
+        progress.stop()
 
 
 def lines(request: Request) -> Iterator[tuple[int, str]]:

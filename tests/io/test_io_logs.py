@@ -301,11 +301,6 @@ def test_every_row_left_out_is_an_error(tmp_path: Path):
         read_events(path, columns=LogColumns(time="t", mark="mark", on_error="skip"), schema=schema)
 
 
-def test_utf16_is_told(tmp_path: Path):
-    with pytest.raises(InputError, match="UTF-16.*iconv"):
-        read_events(csv_file(tmp_path, TEXT.encode("utf-16")), columns=COLUMNS)
-
-
 def test_bytes_that_are_no_utf8_do_not_stop_the_rest(tmp_path: Path):
     path = csv_file(tmp_path, b"t,mark\n1,caf\xe9\n2,tea\n")
     assert read_events(path, columns=LogColumns(time="t", mark="mark")).schema.vocabulary == ("caf�", "tea")

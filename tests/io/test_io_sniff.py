@@ -35,7 +35,7 @@ def test_formats(tmp_path: Path, name: str, content: bytes, expected: str):
     assert sniff(tmp_path / name) == expected
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"hello", b"<html><body>", b"[1, 2, 3]", b"\x1f\x8bbroken"])
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"hello", b"<svg><g>", b"[1, 2, 3]", b"\x1f\x8bbroken"])
 def test_unknown_formats(tmp_path: Path, content: bytes):
     (tmp_path / "x.xyz").write_bytes(content)
     with pytest.raises(InputError) as caught:

@@ -16,6 +16,7 @@ import numpy as np
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
+from eventflow.io._packed import packed_advice, packing
 from eventflow.io._request import Request
 from eventflow.io.cameras._recording import Recording as Recording
 from eventflow.io.cameras._source import BrokenError, Columns, Opening, Source, as_columns
@@ -78,8 +79,8 @@ def open_camera(
     opening = Opening(path, given.height, given.width, camera.variant, unit, columns, recover)
     if columns and name not in TABLES:
         raise opening.error(f"columns={columns!r} is for {', '.join(TABLES)}; {name} says itself what is where")
-    if path.is_file() and _compressed(path):
-        raise opening.error("compressed by gzip; recordings are read as they are. Write: gunzip --keep FILE")
+    if path.is_file():
+        _refuse_packed(opening, name)
     opener: Callable[[Opening], Source] = getattr(import_module(f"{__name__}.{camera.module}"), camera.opener)
     try:
         source = opener(opening)
@@ -90,9 +91,11 @@ def open_camera(
     return Recording(source, format=name, schema=schema, recover=recover)
 
 
-def _compressed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def _refuse_packed(opening: Opening, name: str) -> None:
+    with opening.path.open("rb") as file:
+        head = file.read(8)
+    if packing(head) is not None and name != "npz":
+        raise opening.error(packed_advice(head, opening.path))
 
 
 def read(request: Request) -> Events:
@@ -146,8 +149,8 @@ def _columns(events: Events, name: str) -> Columns:
         raise InputError(f"{name}: {error}") from None
 
 
-def sniff_camera(head: bytes, path: Path) -> str | None:
-    """The camera format of a file that begins so, or None."""
+def sniff_camera(head: bytes, path: Path, *, packed: bool = False) -> str | None:
+    """The camera format of a file that begins so, or None; ``packed``: it is what ``path`` holds, unpacked."""
     if head[:2] == b"% ":
         from eventflow.io.cameras._prophesee import parse_header
 
@@ -163,6 +166,8 @@ def sniff_camera(head: bytes, path: Path) -> str | None:
     if head[:8] == b"\x89HDF\r\n\x1a\n":
         from eventflow.io.cameras import _hdf5
 
+        if packed:
+            return "dsec"  # or another of HDF5
         return _hdf5.sniffed(Opening(path))
     for magic, name in _MAGIC.items():
         if head.startswith(magic):

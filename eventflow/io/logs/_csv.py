@@ -30,8 +30,6 @@ def read(request: Request) -> Events:
     """Events from a CSV file."""
     with open_binary(request) as (file, progress, raw):
         header = file.readline()
-        if header[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise request.error("text in UTF-16; write: iconv -f UTF-16 -t UTF-8 FILE > NEW")
         table = _Table(request, header.removeprefix(b"\xef\xbb\xbf"))
         collector: LogCollector | None = None
         for block, rest in _blocks(file):
@@ -52,7 +50,10 @@ class _Table:
         self.request = request
         text = header.decode("utf-8", "replace").rstrip("\r\n")
         self.delimiter = request.columns.delimiter or max(_DELIMITERS, key=text.count)
-        cells = next(csv.reader([text], delimiter=self.delimiter), [])
+        try:
+            cells = next(csv.reader([text], delimiter=self.delimiter), [])
+        except csv.Error as error:
+            raise request.error(f"its first line, {text[:60]!r}, is no header ({error})") from None
         self.names = [cell.strip() for cell in cells]
         if not any(self.names):
             raise request.error("the first line is blank; expected a header with the names of the columns")

@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from eventflow.events import Events
+from eventflow.io._packed import head_of
 from eventflow.io._request import Request
 from eventflow.io._text import Progress, open_binary
 from eventflow.io.logs._log import LogCollector
@@ -65,13 +66,10 @@ def _flush(collector: LogCollector, rows: list[int], found: list[dict[str, str |
 
 def _traces(request: Request) -> Iterator[tuple[dict[str, str], list[dict[str, str]]]]:
     """(attributes of the trace, attributes of each of its events), one trace at a time."""
-    with open_binary(request) as (file, progress, raw):
-        head = file.read(1 << 16)
-        file.seek(0)
-        if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
-            raise request.error(
-                "it declares a DOCTYPE, which an XES log never needs; refused, since entities can explode"
-            )
+    head = head_of(request.path).replace(b"\0", b"")  # of UTF-16, too
+    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
+        raise request.error("it declares a DOCTYPE, which an XES log never needs; refused, since entities can explode")
+    with open_binary(request, xml=True) as (file, progress, raw):
         try:
             yield from _parse(file, progress, raw)
         except ET.ParseError as error:
