@@ -32,7 +32,7 @@ class LogColumns:
             in numerical order), integer cells are taken as they are. None: a single kind of event.
             Web logs: ``method+status`` (default), ``method``, ``status``, ``path`` or ``method+path``.
             XES: ``concept:name`` (default) or ``concept:name+lifecycle:transition``.
-            In all logs ``a+b`` joins the cells of columns a and b with a space (for ``key`` too).
+            In all logs ``a+b`` joins the cells of columns a and b with a space (for ``key`` and ``time``, too).
         mark_pattern: a regular expression; a mark is what its groups find in the cell, joined with a space. A cell that
             does not match is a bad row.
         words: True reads integer cells of ``mark`` as words too (the CSV cell 7 is then the word "7").
@@ -49,6 +49,8 @@ class LogColumns:
         on_error: ``raise`` at the first bad row, or ``skip`` bad rows, with a :class:`ReadWarning` that counts them.
         skip_lines: ranges (first, last) of file lines to leave out, e.g. a block that the file holds twice.
         delimiter: of a CSV file; None looks at the first line (comma, semicolon, tab or bar).
+        header: the names of a CSV file's columns, where its first line is a row already.
+        decimal: "," where numbers are written 12,5.
     """
 
     key: str | None = None
@@ -65,6 +67,8 @@ class LogColumns:
     on_error: str = "raise"
     skip_lines: tuple[tuple[int, int], ...] = ()
     delimiter: str | None = None
+    header: tuple[str, ...] = ()
+    decimal: str = "."
 
     def __post_init__(self) -> None:
         _one_of("on_error", self.on_error, ON_ERROR)
@@ -87,11 +91,12 @@ class LogColumns:
             _check_pattern(self.mark_pattern)
         if self.session is not None and not self.session > 0:
             raise InputError(f"LogColumns(session={self.session}): expected a silence > 0, in the unit of the times")
-        if isinstance(self.numeric, str):
-            raise InputError(
-                f"LogColumns(numeric={self.numeric!r}): expected a tuple of names. Write: ({self.numeric!r},)"
-            )
-        object.__setattr__(self, "numeric", tuple(self.numeric))
+        _one_of("decimal", self.decimal, (".", ","))
+        for name in ("numeric", "header"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise InputError(f"LogColumns({name}={value!r}): expected a tuple of names. Write: ({value!r},)")
+            object.__setattr__(self, name, tuple(value))
         if any(len(ends) != 2 or ends[0] > ends[1] for ends in self.skip_lines):
             raise InputError(
                 f"LogColumns(skip_lines={self.skip_lines!r}): expected pairs (first, last) of line numbers"
@@ -160,8 +165,14 @@ def schema_of(words: Sequence[str] | None) -> tuple[str | None, Schema | None]:
 def on_command_line(**changes: object) -> str:
     """The two ways to write a change of the columns: in Python, and for ``eventflow data``."""
     inside = ", ".join(f"{name}={value!r}" for name, value in changes.items())
-    said = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in changes.items()]
+    said = [f"{name}={_word(value)}" for name, value in changes.items()]
     return f"LogColumns(..., {inside}), or on the command line: --columns ... {' '.join(map(shlex.quote, said))}"
+
+
+def _word(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _parse(name: str, value: str) -> Any:
@@ -170,7 +181,7 @@ def _parse(name: str, value: str) -> Any:
             return {"true": True, "false": False}[value.lower()]
         if name == "session":
             return float(value)
-        if name == "numeric":
+        if name in ("numeric", "header"):
             return tuple(value.split(","))
         if name == "skip_lines":
             return tuple(tuple(int(end) for end in part.split("-")) for part in value.split(","))

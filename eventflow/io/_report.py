@@ -11,6 +11,8 @@ from eventflow.errors import InputError
 
 #: How many of the rows left out are told one by one.
 SHOWN = 5
+#: How many reasons are told, the most frequent first.
+REASONS = 6
 
 
 class ReadWarning(UserWarning):
@@ -56,7 +58,8 @@ class ReadReport:
         """The report in a few lines, as warnings print it."""
         lines = []
         if self.skipped:
-            why = "; ".join(f"{count:,} x {reason}" for reason, count in self.reasons.most_common())
+            why = "; ".join(f"{count:,} x {reason}" for reason, count in self.reasons.most_common(REASONS))
+            why += f"; {len(self.reasons) - REASONS:,} other reasons" if len(self.reasons) > REASONS else ""
             lines.append(f"{self.path}: {self.skipped:,} of {self.rows:,} rows were left out ({why}). The first:")
             lines += [f"  {entry}" for entry in self.first]
         lines += [f"{self.path}: {note}" for note in self.notes]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import InputError
-from eventflow.io.logs._times import TimeParser, convert, suggest_format
+from eventflow.io.logs._times import TimeParser, convert, suggest_epoch, suggest_format
 
 UTC = timezone.utc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,9 +120,13 @@ def test_an_unknown_directive():
 
 
 def test_suggestions():
-    assert suggest_format("29/11/2017 06:58:55") == "%d/%m/%Y %H:%M:%S"
-    assert suggest_format("11/29/2017 06:58:55") == "%m/%d/%Y %H:%M:%S"
-    assert suggest_format("nonsense") is None
+    assert suggest_format(["29/11/2017 06:58:55"]) == "%d/%m/%Y %H:%M:%S"
+    assert suggest_format(["11/29/2017 06:58:55"]) == "%m/%d/%Y %H:%M:%S"
+    assert suggest_format(["nonsense"]) is None
+    assert suggest_format(["01/02/2017 06:58", "01/28/2017 06:58", None]) == "%m/%d/%Y %H:%M"
+    assert suggest_format(["1077804742"]) is None and suggest_epoch(["1077804742"]) == "s"
+    assert suggest_format(["20260131235959"]) == "%Y%m%d%H%M%S"
+    assert suggest_epoch([1077804742123]) == "ms" and suggest_epoch([3, 7]) is None
 
 
 @given(st.lists(st.integers(-(10**18), 10**18), min_size=1, max_size=5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -151,7 +152,7 @@ def _spans(info: Info) -> str:
 def _quantile_table(info: Info) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 1, 0, 1))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     names = ["min", *(f"{q:.0%}" for q in QUANTILES[1:-1]), "max", "mean"]
     table.add_column("", no_wrap=True)
     for name in names:
@@ -162,10 +163,15 @@ def _quantile_table(info: Info) -> Table:
     if info.gap_quantiles:
         values = (*info.gap_quantiles, info.mean_gap)
         unit = info.schema.unit
-        table.add_row(f" gap ({unit})" if unit != "1" else " gap", *(f"{value:.3g}" for value in values))
+        table.add_row(f" gap ({unit})" if unit != "1" else " gap", *map(_short, values))
         if np.isfinite(UNITS[unit]):
-            table.add_row("", *(duration(value, unit) for value in values), style="dim")
+            table.add_row("", *(duration(value, unit).replace(" min", "min") for value in values), style="dim")
     return table
+
+
+def _short(value: float) -> str:
+    """Three digits in as few characters as 80 columns leave: 1.7e5, not 1.7e+05."""
+    return re.sub(r"e([+-])0*(\d)", lambda found: f"e{found[1].strip('+')}{found[2]}", f"{value:.3g}")
 
 
 def _plot(title: str, counts: Sequence[int]) -> RenderableType:

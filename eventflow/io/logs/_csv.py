@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from eventflow.events import Events
+from eventflow.io._columns import on_command_line
 from eventflow.io._request import Request
 from eventflow.io._text import open_binary
 from eventflow.io.logs._log import LogCollector
@@ -24,13 +26,17 @@ from eventflow.io.logs._names import make_chunk, resolve, wanted
 #: Bytes read at once.
 BLOCK = 8 << 20
 _DELIMITERS = ",;\t|"
+#: A number or a date: the cell of a row rather than the name of a column.
+_NO_NAME = re.compile(r"([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\d{4}-\d\d-\d\d.*)$")
 
 
 def read(request: Request) -> Events:
     """Events from a CSV file."""
     with open_binary(request) as (file, progress, raw):
-        header = file.readline()
-        table = _Table(request, header.removeprefix(b"\xef\xbb\xbf"))
+        header = file.readline().removeprefix(b"\xef\xbb\xbf")
+        table = _Table(request, header)
+        if request.columns.header:
+            file = io.BufferedReader(_Chained(header, file))
         collector: LogCollector | None = None
         for block, rest in _blocks(file):
             if collector is None:
@@ -55,14 +61,30 @@ class _Table:
         except csv.Error as error:
             raise request.error(f"its first line, {text[:60]!r}, is no header ({error})") from None
         self.names = [cell.strip() for cell in cells]
+        if request.columns.header:
+            self._take_header(text)
+            return
         if not any(self.names):
             raise request.error("the first line is blank; expected a header with the names of the columns")
-        if all(_is_number(name) for name in self.names):
-            raise request.error(f"the first line is {text[:60]!r}; expected a header with the names of the columns")
+        if request.columns.time not in self.names and any(_NO_NAME.match(name) for name in self.names):
+            names = tuple(f"c{i}" for i in range(1, len(self.names) + 1))
+            raise request.error(
+                f"the first line is {text[:60]!r}; expected a header with the names of the columns. If there is none, "
+                f"name them: {on_command_line(header=names)}"
+            )
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise request.error(f"columns with the same name: {', '.join(map(repr, twice))}; rename one of them")
         self.line = 2
+
+    def _take_header(self, text: str) -> None:
+        """The names that were declared, for a file whose first line is a row."""
+        names = self.request.columns.header
+        if len(names) != len(self.names):
+            raise self.request.error(
+                f"header={names} names {len(names)} columns, the first line has {len(self.names)}: {text[:60]!r}"
+            )
+        self.names, self.line = list(names), 1
 
     def head(self, block: bytes) -> dict[str, Any]:
         """The first rows, column by column, to guess from."""
@@ -165,11 +187,3 @@ def _blocks(file: IO[bytes]) -> Iterator[tuple[bytes, IO[bytes] | None]]:
             carried += data
     if carried:
         yield carried, None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

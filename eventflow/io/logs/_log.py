@@ -12,7 +12,7 @@ from eventflow.events import Events, first_to_last
 from eventflow.events._events import Array
 from eventflow.io._columns import on_command_line
 from eventflow.io._request import Request
-from eventflow.io.logs._cells import Cells, as_numbers, as_strings, flat, parse_numbers
+from eventflow.io.logs._cells import Cells, as_numbers, as_strings, flat, parse_numbers, pc
 from eventflow.io.logs._coders import Marks, WordCoder, find_words, settle_marks
 from eventflow.io.logs._times import Parsed, TimeParser, convert
 
@@ -60,6 +60,10 @@ class LogCollector:
         self.request.report.rows += len(chunk.rows)
         if not len(chunk.rows):
             return
+        if self.request.columns.decimal == ",":
+            chunk = replace(
+                chunk, time=_pointed(chunk.time), numeric={name: _pointed(c) for name, c in chunk.numeric.items()}
+            )
         parsed = self._parse_times(chunk.time)
         if chunk.mark is not None and self.request.columns.mark_pattern is not None:
             chunk = replace(chunk, mark=find_words(chunk.mark, self.request.columns.mark_pattern))
@@ -114,12 +118,9 @@ class LogCollector:
                     "mark": self.request.columns.mark}.get(what) or what  # fmt: skip
             for i in np.flatnonzero(bad).tolist():
                 reason = reasons if isinstance(reasons, str) else reasons[i]
-                told = (
-                    f"column {name!r} "
-                    if reason.startswith("is missing")
-                    else f"column {name!r} is {_cell(cells, i)!r}: it "
-                )
-                self._count(int(chunk.rows[i]), told, reason)
+                missing = reason.startswith("is missing")
+                told = "" if missing else f"column {name!r} is {_cell(cells, i)!r}: it "
+                self._count(int(chunk.rows[i]), told, f"column {name!r} {reason}" if missing else reason)
         return ~bad
 
     def _parse_times(self, cells: Cells) -> Parsed:
@@ -253,6 +254,12 @@ def _sessions(t: Array, offsets: Array, names: Array | None, silence: float) -> 
     number = np.arange(len(begin)) - np.searchsorted(owner, owner)
     keys = names if names is not None else np.array([""])
     return np.append(begin, len(t)), np.array([f"{keys[o]}/{i}" for o, i in zip(owner, number, strict=True)])
+
+
+def _pointed(cells: Cells) -> Cells:
+    """Text with decimal points for commas; numbers as they are."""
+    values, _ = as_numbers(cells)
+    return cells if values is not None else pc.replace_substring(as_strings(cells), ",", ".")
 
 
 def _numbers(cells: Cells) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,13 +12,18 @@ from eventflow.io._columns import LogColumns
 from eventflow.io._request import Request
 from eventflow.io.logs._cells import Cells, as_strings, pc
 from eventflow.io.logs._log import Chunk
-from eventflow.io.logs._times import looks_like_time, suggest_format
+from eventflow.io.logs._times import is_clock, is_day, looks_like_time, suggest_epoch, suggest_format
 
 #: The column names of our own files.
 KEY, TIME, MARK = "key", "t", "mark"
-_TIME_WORDS = ("timestamp", "time", "date", "datetime", "created", "start")
-_KEY_WORDS = ("case", "user", "session", "client", "customer", "account", "key", "host", "ip", "sequence", "seq", "id")
-_MARK_WORDS = ("activity", "mark", "event", "type", "action", "category", "label", "kind", "url", "status", "name")
+_TIME_WORDS = ("time:timestamp", "timestamp", "time", "date", "datetime", "created", "start")
+_KEY_WORDS = (
+    "case:concept:name", "caseid", "case", "user", "session", "client", "customer", "account", "key", "host", "ip",
+    "sequence", "seq", "id",
+)  # fmt: skip
+_MARK_WORDS = (
+    "concept:name", "activity", "mark", "event", "type", "action", "category", "label", "kind", "url", "status", "name",
+)  # fmt: skip
 
 
 def parts(name: str, known: Iterable[str]) -> list[str]:
@@ -35,7 +41,7 @@ def make_chunk(columns: LogColumns, rows: Array, cells: Mapping[str, Cells]) -> 
     """The cells of some rows as a chunk, with key, time and mark in their places."""
     assert columns.time is not None
     key, mark = (None if name is None else _joined(name, cells) for name in (columns.key, columns.mark))
-    return Chunk(rows, cells[columns.time], key, mark, {name: cells[name] for name in columns.numeric})
+    return Chunk(rows, _joined(columns.time, cells), key, mark, {name: cells[name] for name in columns.numeric})
 
 
 def _joined(name: str, cells: Mapping[str, Cells]) -> Cells:
@@ -73,34 +79,36 @@ def resolve(request: Request, sample: dict[str, Cells]) -> Request:
 
 
 def guess(sample: dict[str, Cells], columns: LogColumns) -> LogColumns:
-    """Columns by their names, and the time by its contents."""
+    """Columns by their names, and the time by its contents: a date and a time of day may stand in two columns."""
     names = list(sample)
     dated = [name for name in names if looks_like_time(sample[name])]
+    clocks = [name for name in names if is_clock(sample[name])]
     time = _by_words(dated, _TIME_WORDS) or (dated[0] if dated else _by_words(names, _TIME_WORDS))
-    rest = [name for name in names if name != time]
+    cells = sample.get(time or "", [])
+    if clocks and dated and is_day(cells):
+        time = f"{time}+{_by_words(clocks, _TIME_WORDS) or clocks[0]}"
+        cells = _joined(time, sample)
+    rest = [name for name in names if name != time and name not in (time or "").split("+")]
     key = columns.key or _by_words(rest, _KEY_WORDS)
     rest = [name for name in rest if name != key]
     mark = columns.mark or _by_words(rest, _MARK_WORDS) or (rest[0] if rest else None)
     pattern = columns.time_format
-    if pattern == "auto" and time is not None and time in dated:
-        pattern = _pattern(sample[time])
+    if pattern == "auto" and time is not None:
+        pattern = (suggest_format(cells) if dated else suggest_epoch(cells)) or "auto"
     return replace(columns, key=key, time=time, mark=mark, time_format=pattern)
 
 
 def _by_words(names: list[str], words: tuple[str, ...]) -> str | None:
+    """The name that is one of the words, or has it in it; the first word counts most."""
     for word in words:
-        for name in names:
-            if word == name.lower() or (len(word) > 2 and word in name.lower()) or name.lower().endswith(f"_{word}"):
+        plain = [(name, name.lower(), re.sub(r"[\s_-]", "", name.lower())) for name in names]
+        for name, small, bare in plain:
+            if word in (small, bare):
+                return name
+        for name, small, _ in plain:
+            if (len(word) > 2 and word in small) or small.endswith(f"_{word}"):
                 return name
     return None
-
-
-def _pattern(cells: Cells) -> str:
-    held = cells if isinstance(cells, list) else []
-    first = next((cell for cell in held if isinstance(cell, str) and cell.strip()), None)
-    if first is None or first[:4].isdigit() and first[4:5] in "-/":
-        return "auto"
-    return suggest_format(first) or "auto"
 
 
 def _line(columns: LogColumns) -> str:

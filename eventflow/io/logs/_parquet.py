@@ -42,8 +42,9 @@ def _log(file: pq.ParquetFile, request: Request) -> Events:
     collector = LogCollector(request, noun="row")
     names = wanted(request.columns, simple)
     begin, progress = 1, Progress(request.path)
-    if request.columns.time is not None and file.schema_arrow.field(request.columns.time).type == pa.float32():
-        request.report.facts["float32:" + request.columns.time] = 1.0
+    time = request.columns.time
+    if time is not None and time in simple and file.schema_arrow.field(time).type == pa.float32():
+        request.report.facts["float32:" + time] = 1.0
     try:
         for batch in _batches(file, names, _CHUNK, request):
             rows = np.arange(begin, begin + batch.num_rows)

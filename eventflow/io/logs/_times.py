@@ -6,6 +6,7 @@ Everything is vectorised where the pattern allows it; a cell that cannot be read
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -34,12 +35,20 @@ _DIRECTIVES = {
     "b": "(?P<b>(?i:" + "|".join(_MONTHS) + "))", "%": "%",
 }  # fmt: skip
 _YEAR = re.compile(r"%[YyGcxs]")
+_CLOCK = r"^\s*\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*([AaPp][Mm])?\s*$"
+_DAY = r"^\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})|\d{1,2}[- ][A-Za-z]{3}[- ]\d{4})\s*$"
+#: Cells on which patterns are tried.
+_TRIED = 100
 #: Patterns that error messages try on a cell that is no ISO date.
 _COMMON = (
     "%d/%b/%Y:%H:%M:%S %z", "[%d/%b/%Y:%H:%M:%S %z]", "[%d/%b/%Y:%H:%M:%S", "%d/%b/%Y:%H:%M:%S", "%d/%m/%Y %H:%M:%S",
     "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d-%m-%Y %H:%M:%S",
     "%d-%m-%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%m/%d/%Y %I:%M:%S %p",
     "%m/%d/%Y %I:%M %p", "%d %b %Y %H:%M:%S", "%b %d %Y %H:%M:%S", "%b %d, %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y",
+    "%d/%m/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S.%f", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y", "%d/%m/%y %H:%M:%S",
+    "%m/%d/%y %H:%M:%S", "%y/%m/%d %H:%M:%S", "%d/%m/%y %H:%M", "%m/%d/%y %H:%M", "%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M",
+    "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d-%H:%M:%S:%f", "%Y%m%d %H:%M:%S", "%Y-%m-%d-%H.%M.%S.%f",
+    "%Y-%m-%dT%H:%M:%S.%f%z",
 )  # fmt: skip
 
 
@@ -124,15 +133,36 @@ def _check_directives(pattern: str) -> None:
             raise InputError(f"time_format={pattern!r}: {error}") from None
 
 
-def suggest_format(cell: str) -> str | None:
-    """A strptime pattern that fits the cell, for error messages."""
-    for pattern in _COMMON:
+def suggest_format(cells: Cells) -> str | None:
+    """A strptime pattern that fits most of the cells, for error messages; None if they are ISO dates, too."""
+    held = [cell.strip() for cell in as_strings(cells).drop_null().to_pylist()[:_TRIED]]
+    if not held or _are_iso(as_strings(cells).drop_null()):
+        return None
+    fits = {pattern: sum(map(_fits(pattern), held)) for pattern in _COMMON}
+    best = max(fits, key=lambda pattern: fits[pattern])  # the first of those that fit equally many
+    return best if 2 * fits[best] > len(held) else None
+
+
+def _fits(pattern: str) -> Callable[[str], bool]:
+    def fit(cell: str) -> bool:
+        if cell.isdigit() and len(cell) != len("20260131235959"):  # strptime takes seconds since 1970 for a date
+            return False
         try:
-            datetime.strptime(cell.strip(), pattern)
+            datetime.strptime(cell, pattern)
         except ValueError:
-            continue
-        return pattern
-    return None
+            return False
+        return True
+
+    return fit
+
+
+def suggest_epoch(cells: Cells) -> str | None:
+    """The unit in which numbers would be times since 1970, between 1990 and 2100; None if they are none."""
+    numbers, bad = as_numbers(cells)
+    if numbers is None:
+        numbers, bad = parse_numbers(as_strings(cells))
+    middle = float(np.median(numbers[~bad])) if (~bad).any() else 0.0
+    return next((unit for unit in EPOCHS if 631_152_000 <= middle * NS[unit] / 10**9 <= 4_102_444_800), None)
 
 
 def looks_like_time(cells: Cells) -> bool:
@@ -140,10 +170,27 @@ def looks_like_time(cells: Cells) -> bool:
     if _typed_dates(cells) is not None:
         return True
     strings = as_strings(cells).drop_null()
-    if not len(strings):
-        return False
+    return bool(len(strings)) and (_are_iso(strings) or suggest_format(strings) is not None)
+
+
+def is_clock(cells: Cells) -> bool:
+    """Whether most of the cells are times of day without a date."""
+    return _mostly(cells, _CLOCK)
+
+
+def is_day(cells: Cells) -> bool:
+    """Whether most of the cells are dates without a time of day."""
+    return _mostly(cells, _DAY)
+
+
+def _mostly(cells: Cells, pattern: str) -> bool:
+    strings = as_strings(cells).drop_null()
+    return bool(len(strings)) and pc.mean(pc.match_substring_regex(strings, pattern).cast(pa.int8())).as_py() > 0.5
+
+
+def _are_iso(strings: pa.Array) -> bool:
     _, bad, _ = _extract(pc.utf8_trim_whitespace(strings), _ISO)
-    return bool(bad.mean() < 0.5 or suggest_format(strings[0].as_py()))
+    return bool(bad.mean() < 0.5)
 
 
 def convert(values: Array, source: str, target: str) -> tuple[Array, int]:
@@ -205,10 +252,26 @@ def _settle(strings: pa.Array) -> str:
     if not numbers and not dates:
         held = strings.drop_null()
         cell = held[0].as_py() if len(held) else ""
-        pattern = suggest_format(cell)
-        line = on_command_line(time_format=pattern or "%d/%m/%Y %H:%M")
-        raise InputError(f"{cell!r} is neither a number nor an ISO date. Write: {line}")
+        raise InputError(f"{cell!r} is {_said(held, cell)}")
     return "number" if numbers > dates else "date"
+
+
+def _said(held: pa.Array, cell: str) -> str:
+    """What a cell is that is neither a number nor an ISO date, and what to write."""
+    if is_clock(held):
+        return (
+            "a time of day without its date. If the date stands in a column of its own, write both, with a plus: "
+            + on_command_line(time="Date+Time")
+        )
+    if re.fullmatch(r"[+-]?\d+,\d+", cell.strip()):
+        return f"a number with a decimal comma. Write: {on_command_line(decimal=',')}"
+    pattern = suggest_format(held)
+    if pattern is not None:
+        return f"neither a number nor an ISO date. Write: {on_command_line(time_format=pattern)}"
+    return (
+        "neither a number nor an ISO date. Say how its dates are written, as strptime does; dates such as 31/01/2026 "
+        f"18:05 are {on_command_line(time_format='%d/%m/%Y %H:%M')}"
+    )
 
 
 def _compile(pattern: str) -> str | None:

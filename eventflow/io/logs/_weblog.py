@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -22,12 +23,14 @@ from eventflow.io._text import lines
 from eventflow.io.logs._log import LogCollector
 from eventflow.io.logs._names import make_chunk, wanted
 
-_CHUNK = 1 << 16
+#: Rows at a time, and lines of the beginning one of which must be good.
+_CHUNK, _LOOKED_AT = 1 << 16, 100
 _FIELDS = ("host", "user", "time", "method", "path", "status", "code")
 _LINE = re.compile(
     r'(?P<host>\S+) \S+ (?P<user>.+?) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*".*)?\s*\Z'
 )
+_EXAMPLE = '203.0.113.7 - - [29/Nov/2017:06:58:55 +0000] "GET / HTTP/1.1" 200 2326.'
 _REQUEST = re.compile(r"(?P<method>[A-Za-z]+) (?:[a-z]+://[^/ ]*)?(?P<path>/?[^/?# ]*)\S*(?: HTTP/[\d.]+)?\Z")
 
 
@@ -41,6 +44,7 @@ def read(request: Request) -> Events:
     request = replace(request, columns=columns)
     for name in wanted(columns, _FIELDS):
         request.column(name, _FIELDS)
+    _check(request)
     collector = LogCollector(request)
     rows: list[int] = []
     found: list[tuple[str, ...]] = []
@@ -57,6 +61,16 @@ def read(request: Request) -> Events:
             _flush(collector, rows, found)
     _flush(collector, rows, found)
     return collector.events()
+
+
+def _check(request: Request) -> None:
+    """Refuse a text of which none of the first lines is one of an access log."""
+    first = list(islice((line for _, line in lines(request) if line.strip()), _LOOKED_AT))
+    if first and not any(map(parse_line, first)):
+        raise request.error(
+            f"no access log: its first line is {first[0][:80]!r}, expected such as {_EXAMPLE} Other text is read as "
+            "CSV: a line of names, then one row an event, with its time"
+        )
 
 
 def parse_line(line: str) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from eventflow.events import Events
+from eventflow.io._columns import on_command_line
 from eventflow.io._packed import head_of
 from eventflow.io._request import Request
 from eventflow.io._text import Progress, open_binary
@@ -35,13 +36,15 @@ def read(request: Request) -> Events:
         time_format="iso" if columns.time_format == "auto" else columns.time_format,
     )  # fmt: skip
     request = replace(request, columns=columns)
-    fields = [columns.time or _TIME, *parts(mark, ()), *columns.numeric]
+    fields = [*parts(columns.time or _TIME, ()), *parts(mark, ()), *columns.numeric]
     collector = LogCollector(request, noun="event")
     rows: list[int] = []
     found: list[dict[str, str | None]] = []
     empty = number = 0
     for trace, events in _traces(request):
         empty += not events
+        if not number and events:
+            _check_time(request, events)
         for event in events:
             number += 1
             rows.append(number)
@@ -52,6 +55,18 @@ def read(request: Request) -> Events:
     if empty:
         request.report.notes.append(f"{empty:,} traces without events are left out")
     return collector.events()
+
+
+def _check_time(request: Request, events: list[dict[str, str]]) -> None:
+    """Refuse a log whose first trace has no times at all; say what its events have."""
+    for name in parts(request.columns.time or _TIME, ()):
+        if not any(name in event for event in events):
+            held = list(dict.fromkeys(key for event in events for key in event))
+            likely = next((key for key in held if "time" in key.lower() or "date" in key.lower()), None)
+            raise request.error(
+                f"no event of its first trace has {name!r}; they have {', '.join(map(repr, held)) or 'nothing'}"
+                + (f". Write: {on_command_line(time=likely)}" if likely else "; no log without times can be read")
+            )
 
 
 def _flush(collector: LogCollector, rows: list[int], found: list[dict[str, str | None]]) -> None:
