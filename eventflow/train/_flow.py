@@ -19,6 +19,7 @@ from eventflow.train._flow_data import FlowData
 from eventflow.train._flow_judge import Judgement, run_clips
 from eventflow.train._flow_loader import Clip, FlowBatch
 from eventflow.train._flow_report import flow_report, flow_text
+from eventflow.train._references import known_as
 from eventflow.train._schedule import check_cycle, check_schedule, scheduled
 from eventflow.vision import DsecSequence, EVFlowNet, FlowNetwork, flow_entry, write_dsec_submission
 from eventflow.vision._flow_losses import MEASURES, Weighed, contrast_loss, supervised_loss
@@ -95,8 +96,7 @@ class FlowTask(L.LightningModule):
     @property
     def title(self) -> str:
         """What run folders call it: the folder under models/."""
-        name = type(self.model).__name__
-        return {"EVFlowNet": "evflownet", "LSTMFlowNet": "lstm_flownet"}.get(name, _snake(name))
+        return known_as(type(self.model).__name__)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all weights, and its schedule."""
@@ -274,9 +274,3 @@ class FlowTask(L.LightningModule):
         if other := [key for key in sorted({*theirs, *own}) if theirs.get(key) != own.get(key)]:
             pairs = "; ".join(f"{key} is {theirs.get(key)!r} there, {own.get(key)!r} here" for key in other)
             raise InputError(f"the checkpoint holds {there} with other arguments: {pairs}")
-
-
-def _snake(name: str) -> str:
-    """EfficientSpikeFlowNet -> efficient_spike_flownet."""
-    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in name.replace("FlowNet", "Flownet"))
-    return words.lstrip("_")

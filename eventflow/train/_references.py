@@ -45,6 +45,12 @@ def names(kind: str) -> list[str]:
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
 
 
+def known_as(class_name: str) -> str:
+    """What run folders and reports call a model: its folder under models/ (AarenTPP: aaren_tpp), else the class."""
+    own = class_name.lower()
+    return next((name for name in names("model") if name.replace("_", "") == own), own)
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """A mapping from a YAML file.
 

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from eventflow.errors import InputError
 from eventflow.rl import Agent
+from eventflow.train._references import known_as
 
 
 class AgentCallable(Protocol):
@@ -90,7 +91,7 @@ class StreamTask(L.LightningModule):
     @property
     def title(self) -> str:
         """What run folders call it."""
-        return type(self.agent).__name__.lower()
+        return known_as(type(self.agent).__name__)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One that moves nothing: the agent has its own."""

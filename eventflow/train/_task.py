@@ -17,6 +17,7 @@ from eventflow.events import PaddedBatch, Schema
 from eventflow.tpp import PointProcess, checkpoint_entry
 from eventflow.train._evaluate import Score, prediction_columns
 from eventflow.train._loader import EventLoader
+from eventflow.train._references import known_as
 from eventflow.train._schedule import check_cycle, check_schedule, scheduled
 
 
@@ -68,7 +69,7 @@ class PointProcessTask(L.LightningModule):
     @property
     def title(self) -> str:
         """What run folders call it."""
-        return type(self.model).__name__.lower()
+        return known_as(type(self.model).__name__)
 
     def setup(self, stage: str) -> None:
         """Batches stay as they come, gaps in float64, whatever the precision: the model rounds them itself."""

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from eventflow._assets import ROOT
 from eventflow.io import load_dataset
 from eventflow.tpp import load_model
-from eventflow.train._references import names, resolve
+from eventflow.train._references import known_as, load_yaml, names, resolve
 
 FAST = ("--trainer.max_epochs", "2", "--model.optimizer.lr", "0.05")
 
@@ -225,3 +226,13 @@ def test_help_tells_the_defaults_that_hold(cli: Callable[..., Any], tiny_data: P
 def test_help_all_is_lightning_s(cli: Callable[..., Any]) -> None:
     answer = cli("fit", "--help-all")
     assert answer.code == 0 and "--trainer.gradient_clip_val" in answer.out
+
+
+@pytest.mark.parametrize("folder", names("model"))
+def test_a_model_is_called_by_its_folder(folder: str) -> None:
+    """Run folders, reports and published results are of `linear_attention_tpp`, whose class is LinearAttentionTPP."""
+    arguments = load_yaml(ROOT / "models" / folder / "model.yaml")["init_args"]
+    part = next(arguments[key] for key in ("network", "agent") if key in arguments)
+    path = part["class_path"] if isinstance(part, dict) else part
+    assert known_as(path.rpartition(".")[2]) == folder
+    assert known_as("Mine") == "mine"

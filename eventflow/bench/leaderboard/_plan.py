@@ -14,7 +14,7 @@ from eventflow.bench.leaderboard._store import digest
 from eventflow.errors import InputError
 from eventflow.io import list_datasets
 from eventflow.train import command
-from eventflow.train._references import inline, resolve
+from eventflow.train._references import inline, known_as, resolve
 
 #: The parts of a configuration that decide a result; of the last three, what differs from their defaults.
 PARTS = ("data", "model")
@@ -79,7 +79,7 @@ def title(kind: str, word: str) -> str:
     """What a --data or --model is called: the name of its folder, file or class."""
     path = resolve(kind, word)
     if path is None:
-        return Path(word).resolve().name if Path(word).is_dir() else word.rpartition(".")[2].lower()
+        return Path(word).resolve().name if Path(word).is_dir() else known_as(word.rpartition(".")[2])
     return path.resolve().parent.name if path.name == f"{kind}.yaml" else path.stem
 
 
