@@ -12,8 +12,9 @@ _R = "R's data. Write in R: {}, then write.csv(as.data.frame(LOG), 'log.csv', ro
 _ARROW = "{}. Write: pyarrow.parquet.write_table(pyarrow.{}.read_table(FILE), 'log.parquet')"
 #: What a file begins with (or a packed one's content) -> what it is, and what to write.
 _BEGINNINGS = {
-    b"MATLAB 5.0": "a MATLAB file, which is not read. Write: numpy.savez('rec.npz', t=..., x=..., y=..., p=...) of "
-    "what scipy.io.loadmat gives, or in MATLAB: writematrix([t x y p], 'rec.txt', 'Delimiter', 'space')",
+    b"MATLAB 5.0": "a MATLAB file, which is not read. Write in Python: m = scipy.io.loadmat(FILE); numpy.savez("
+    "'rec.npz', t=m['ts'], x=m['x'], y=m['y'], p=m['pol']), with the names that m has; or in MATLAB: writematrix("
+    "[t x y p], 'rec.txt', 'Delimiter', 'space')",
     b"version https://git-lfs.github.com/spec/": "a pointer of Git LFS, not the file itself. Write: git lfs pull",
     b"RDX2": _R.format("load(FILE)"), b"RDX3": _R.format("load(FILE)"), b"X\n\0\0\0": _R.format("LOG <- readRDS(FILE)"),
     b"ARROW1": _ARROW.format("an Arrow (Feather) file", "feather"), b"ORC": _ARROW.format("an ORC file", "orc"),

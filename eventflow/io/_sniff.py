@@ -24,6 +24,19 @@ FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
     **CAMERA_FORMATS,
 }
 _HEAD = 1 << 16
+_LOG = (
+    " If it is a log, one row an event under a line of names: format='csv', or on the command line: --format csv (and "
+    "delimiter=..., where it is not the comma, semicolon, tab or bar)."
+)
+_TABLE = (
+    " If it is a camera's, say its columns, those to pass over by any other word: read_events(..., columns='t x y p "
+    "other'), or on the command line: --columns t x y p other."
+)
+_SEQUENCES = (
+    " If each line is the times of one sequence, write EasyTPP's layout in JSON: a list of one {'time_since_start': "
+    "[...], 'time_since_last_event': [...], 'type_event': [...], 'dim_process': K} a line."
+)
+_NUMBERS = re.compile(rb"[-+0-9.eE ]+$")
 _ACCESS = re.compile(rb'^\S+ \S+ .*?\[\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "')
 _EASYTPP = re.compile(rb'"(time_since_start|time_since_last_event)"\s*:')
 
@@ -130,10 +143,15 @@ def _advice(head: bytes) -> str:
     """What to write if it is a text after all."""
     if b"\0" in head:
         return ""
-    return (
-        " If it is a log, one row an event under a line of names: format='csv', or on the command line: --format csv "
-        "(and delimiter=..., where it is not the comma, semicolon, tab or bar)."
-    )
+    lines = re.split(rb"[\r\n]+", head.replace(b",", b" "))[:-1]
+    rows = [line.split() for line in lines if line.strip() and line[:1] not in b"#%"]
+    if rows and all(_NUMBERS.match(b" ".join(row)) for row in rows):
+        widths = set(map(len, rows))
+        if len(widths) > 1:
+            return _SEQUENCES
+        if min(widths) >= 4:
+            return _TABLE
+    return _LOG
 
 
 def _from_content(head: bytes) -> str | None:

@@ -77,7 +77,7 @@ def test_what_may_be_read_in_two_ways_is_refused_or_told(tmp_path: Path) -> None
          "times have a decimal point but are whole numbers: seconds, or microseconds"),
         ("# t x y p\n1 2 3 1\nnan 3 4 0\n", "byte 18: line 3: 'nan 3 4 0' is no event t x y p"),
         ("".join(f"{i} {i % 3} {9 - i} 1\n" for i in range(9)) + "so far\n", "line 10: 'so far' is no event"),
-        ("MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file, which is not read. Write: numpy.savez"),
+        ("MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file, which is not read. Write in Python: .*numpy.savez"),
         ("t x y p\n1504645177420000000 1 2 1\n", r"too late for microseconds. Write: .*unit='ns'"),
     ],
 )  # fmt: skip

@@ -116,3 +116,21 @@ def test_a_text_that_is_no_access_log(tmp_path: Path):
     path = _file(tmp_path, "Jun 14 15:16:01 combo sshd[19939]: authentication failure\n" * 3, "linux.log")
     with pytest.raises(InputError, match="no access log: its first line is 'Jun 14.*such as 203.*a line of names"):
         read_events(path)
+
+
+def test_dates_that_may_be_read_in_several_ways(tmp_path: Path):
+    path = _file(tmp_path, "time,mark\n05/03/2026 10:00,a\n06/03/2026 10:00,b\n")
+    with pytest.raises(InputError, match=r"time_format='%d/%m/%Y %H:%M'.*or is it '%m/%d/%Y %H:%M'\?"):
+        read_events(path, columns=LogColumns(time="time"))
+    _, report = read_with_report(path, lenient=True)
+    assert "fit '%m/%d/%Y %H:%M' as well" in " ".join(report.notes)
+    (tmp_path / "log.csv").write_text("time,mark\n05/03/2026 10:00,a\n26/03/2026 10:00,b\n")
+    _, report = read_with_report(path, lenient=True)
+    assert "as well" not in " ".join(report.notes)
+
+
+def test_lines_of_numbers_are_told_what_they_may_be(tmp_path: Path):
+    with pytest.raises(InputError, match="columns='t x y p other'"):
+        read_events(_file(tmp_path, "# a comment\n" + "0.25 3 4 1 1\n" * 5, "noise.txt"))
+    with pytest.raises(InputError, match="times of one sequence, write EasyTPP's layout"):
+        read_events(_file(tmp_path, "0.25 3\n0.5 1.75 2\n1 2 3 4\n", "time.txt"))

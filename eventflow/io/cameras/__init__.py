@@ -46,6 +46,7 @@ _CAMERAS = {
     "m3ed": _Camera((), "HDF5 in M3ED's layout, left camera", "_hdf5_columns", "open_m3ed", "left"),
     "m3ed-right": _Camera((), "HDF5 in M3ED's layout, right camera", "_hdf5_columns", "open_m3ed", "right"),
     "columns": _Camera((), "HDF5 with t, x, y, p in one group: event_utils, ...", "_hdf5_columns", "open_columns"),
+    "table": _Camera((), "HDF5 with one table of t, x, y, p: v2e, ...", "_hdf5_table", "open_table"),
     "mvsec": _Camera((), "HDF5 in MVSEC's layout, left camera", "_hdf5", "open_mvsec", "left"),
     "mvsec-right": _Camera((), "HDF5 in MVSEC's layout, right camera", "_hdf5", "open_mvsec", "right"),
     "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
@@ -55,7 +56,7 @@ _CAMERAS = {
     "es": _Camera((".es",), "Event Stream, dvs or atis (extra es)", "_libraries", "open_es"),
 }
 #: Formats in which the order of columns may have to be said.
-TABLES = ("text", "npy", "npz")
+TABLES = ("text", "npy", "npz", "table")
 _MAGIC = {
     b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"Event Stream": "es", b"#ROSBAG": "rosbag",
     b"SQLite format 3\0": "rosbag2", b"\x89MCAP0\r\n": "rosbag2",

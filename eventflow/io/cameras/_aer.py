@@ -107,5 +107,6 @@ def _camera(opening: Opening, header: str) -> str:
     told = ", ".join(f"{w}x{h} ({name})" for name, (h, w) in _CAMERAS.items())
     raise opening.error(
         f"its header names no camera that is known here, and the layout of AEDAT 2 depends on it: {told}. Write: "
-        "read_events(..., schema=Schema(height=180, width=240))"
+        "read_events(..., schema=Schema(height=180, width=240)), or on the command line: --columns sensor=240x180; "
+        "with the size that is right"
     )

@@ -199,7 +199,8 @@ def _named(members: dict[str, _Member], names: tuple[str, ...]) -> _Member | Non
 def _exponent(opening: Opening, dtype: np.dtype[Any]) -> int:
     if dtype.kind == "f" and opening.unit is None:
         raise opening.error(
-            f"its times are {dtype}, and no unit is known. Write: read_events(..., schema=Schema(unit='s'))"
+            f"its times are {dtype}, and no unit is known. Write: read_events(..., schema=Schema(unit='s')), or on the "
+            "command line: --columns unit=s"
         )
     if opening.unit not in (None, *EXPONENTS):
         raise opening.error(f"times in {opening.unit!r}; expected one of {', '.join(EXPONENTS)}")
@@ -227,6 +228,8 @@ def _header(opening: Opening, file: IO[bytes], name: str | None) -> _Member:
         raise opening.error(f"{where} has no readable numpy header ({error})") from None
     if dtype.hasobject:
         raise opening.error(f"{where} holds Python objects, which are never unpickled; expected numbers")
+    if len(shape) == 2 and 1 in shape and dtype.names is None:  # a column of MATLAB
+        return _Member(dtype, max(shape) if 0 not in shape else 0, name)
     if len(shape) == 2 and 4 in shape and dtype.kind in "iufb":
         turned = shape[1] != 4
         return _Member(dtype, max(shape) if turned else shape[0], name, table="F" if turned != by_column else "C")

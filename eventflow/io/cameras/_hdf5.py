@@ -203,8 +203,9 @@ def sniffed(opening: Opening) -> str:
 
 
 def layout(file: Any) -> str | None:
-    """dsec, m3ed, columns, mvsec or metavision: by what is in it."""
+    """dsec, m3ed, columns, mvsec, metavision or table: by what is in it."""
     from eventflow.io.cameras._hdf5_columns import groups
+    from eventflow.io.cameras._hdf5_table import tables
 
     if all(f"events/{name}" in file for name in "xytp"):
         return "dsec"
@@ -213,7 +214,9 @@ def layout(file: Any) -> str | None:
     if "CD/events" in file:
         return "metavision"
     found = groups(file)
-    return "m3ed" if any(path.startswith("prophesee/") for path in found) else "columns" if found else None
+    if found:
+        return "m3ed" if any(path.startswith("prophesee/") for path in found) else "columns"
+    return "table" if tables(file) else None
 
 
 def foreign(opening: Opening, file: Any) -> InputError:
@@ -221,8 +224,8 @@ def foreign(opening: Opening, file: Any) -> InputError:
     held = ", ".join(list(file)[:8]) or "nothing"
     return opening.error(
         f"an HDF5 file of no known layout; it holds {held}. Expected events/{{x,y,t,p}} (DSEC), events/{{xs,ys,ts,ps}} "
-        "(event_utils), prophesee/{left,right}/{x,y,t,p} (M3ED), davis/{left,right}/events (MVSEC) or CD/events "
-        "(Metavision)"
+        "(event_utils), prophesee/{left,right}/{x,y,t,p} (M3ED), davis/{left,right}/events (MVSEC), "
+        "CD/events (Metavision) or events, n x 4 (v2e)"
     )
 
 

@@ -12,7 +12,7 @@ from eventflow.io._columns import LogColumns
 from eventflow.io._request import Request
 from eventflow.io.logs._cells import Cells, as_strings, pc
 from eventflow.io.logs._log import Chunk
-from eventflow.io.logs._times import is_clock, is_day, looks_like_time, suggest_epoch, suggest_format
+from eventflow.io.logs._times import is_clock, is_day, looks_like_time, other_formats, suggest_epoch, suggest_format
 
 #: The column names of our own files.
 KEY, TIME, MARK = "key", "t", "mark"
@@ -74,6 +74,10 @@ def resolve(request: Request, sample: dict[str, Cells]) -> Request:
     line = _line(guessed)
     if request.lenient and guessed.time is not None:
         request.report.notes.append(f"columns guessed from their names and contents; to choose, write {line}")
+        others = other_formats(_joined(guessed.time, sample)) if "%" in guessed.time_format else []
+        if others and columns.time_format == "auto":
+            fit = " and ".join(map(repr, others))
+            request.report.notes.append(f"its dates fit {fit} as well: day and month may be wrong")
         return replace(request, columns=guessed)
     raise request.error(f"which column is the time? Columns: {', '.join(names)}. Write: columns={line}")
 

@@ -138,9 +138,19 @@ def suggest_format(cells: Cells) -> str | None:
     held = [cell.strip() for cell in as_strings(cells).drop_null().to_pylist()[:_TRIED]]
     if not held or _are_iso(as_strings(cells).drop_null()):
         return None
+    return (*_fitting(held), None)[0]
+
+
+def other_formats(cells: Cells) -> list[str]:
+    """Patterns that fit as many of the cells as the one suggested: day and month may be the other way round."""
+    return _fitting([cell.strip() for cell in as_strings(cells).drop_null().to_pylist()[:_TRIED]])[1:]
+
+
+def _fitting(held: list[str]) -> list[str]:
+    """The patterns that fit the most of the cells, if that is more than half of them."""
     fits = {pattern: sum(map(_fits(pattern), held)) for pattern in _COMMON}
-    best = max(fits, key=lambda pattern: fits[pattern])  # the first of those that fit equally many
-    return best if 2 * fits[best] > len(held) else None
+    most = max(fits.values())
+    return [pattern for pattern, count in fits.items() if count == most] if 2 * most > len(held) else []
 
 
 def _fits(pattern: str) -> Callable[[str], bool]:
@@ -267,7 +277,9 @@ def _said(held: pa.Array, cell: str) -> str:
         return f"a number with a decimal comma. Write: {on_command_line(decimal=',')}"
     pattern = suggest_format(held)
     if pattern is not None:
-        return f"neither a number nor an ISO date. Write: {on_command_line(time_format=pattern)}"
+        others = " or ".join(map(repr, other_formats(held)))
+        line = on_command_line(time_format=pattern)
+        return f"neither a number nor an ISO date. Write: {line}" + (f"; or is it {others}?" if others else "")
     return (
         "neither a number nor an ISO date. Say how its dates are written, as strptime does; dates such as 31/01/2026 "
         f"18:05 are {on_command_line(time_format='%d/%m/%Y %H:%M')}"
