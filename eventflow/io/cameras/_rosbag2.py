@@ -2,7 +2,8 @@
 
 ``dvs_msgs/EventArray`` and ``prophesee_event_msgs/EventArray``: x, y, seconds, nanoseconds, polarity in CDR, whose
 alignment makes every event but the first 16 bytes long; times are rounded to microseconds. ``event_camera_msgs/
-EventPacket``: EVT 3.0 words as they came from the sensor (its time, in us), or ``mono``: 64 bits an event.
+EventPacket``: EVT 3.0 words as they came from the sensor (its time, in us), ``mono``: 64 bits an event, or those of
+iniVation's driver (see :mod:`._libcaer`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from eventflow.errors import require
+from eventflow.io.cameras import _libcaer
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
 ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 #: The second is what the first was called before.
 PACKETS = ("event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray")
-_ENCODINGS = ("evt3", "mono")
+_ENCODINGS = ("evt3", "mono", "libcaer", "libcaer_cmp")
 
 
 @dataclass(slots=True)
@@ -189,6 +191,7 @@ class Packets:
         self._source, self._seq, self._missing = source, -1, 0
         self._wire = WordWire("evt3", (source.width, source.height), stream=True)
         self._wire.seek()
+        self._words = _libcaer.Words()
 
     @property
     def fault(self) -> str | None:
@@ -204,13 +207,17 @@ class Packets:
         data = cdr.take(cdr.number(4))
         if encoding not in _ENCODINGS or big:
             order = "big" if big else "little"
-            raise cdr.broken(f"encoded as {encoding!r}, {order}-endian; {' and '.join(_ENCODINGS)} can be read")
+            raise cdr.broken(f"encoded as {encoding!r}, {order}-endian; {', '.join(_ENCODINGS)} can be read")
         if self._seq >= 0 and seq != self._seq + 1:
             self._missing += max(1, seq - self._seq - 1)
             self._wire.seek()
         self._seq = seq
         if encoding == "evt3":
             return self._wire.step(data.tobytes())
+        if encoding == "libcaer":
+            return _libcaer.events(data.copy(), base)
+        if encoding == "libcaer_cmp":
+            return self._words.step(data.copy(), base)
         words = data[: len(data) // 8 * 8].copy().view("<u8")
         t = (base + (words & 0xFFFFFFFF).astype(np.int64) + 500) // 1000
         x, y, p = words >> 32 & 0xFFFF, words >> 48 & 0x7FFF, words >> 63
