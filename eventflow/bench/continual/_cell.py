@@ -144,6 +144,8 @@ def learn(job: Job) -> None:
 def _result(job: Job) -> dict[str, Any]:
     stream = stream_of(job)
     order = order_of(job["order"], len(stream.train))
+    with torch.random.fork_rng():  # what is compiled and loaded by the first step is not the learner's cost
+        new_learner(job, stream).learn(blocks_of(job)[0])
     learner = _Watched(new_learner(job, stream), job)
     train, test = [stream.train[i] for i in order], [stream.test[i] for i in order]
     matrices = through_tasks(learner, train, test, forecasts=not job["order"])
