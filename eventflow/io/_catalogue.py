@@ -104,6 +104,15 @@ def load_with_reports(
     raise InputError(_nowhere(entry))
 
 
+def _held(folder: Path) -> str:
+    """What is in a folder that is no dataset, for messages: one of its files may be meant."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    if not names:
+        return ""
+    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    return f"; it holds {shown}. For one of these, give its path: {folder / names[0]}"
+
+
 def _folder(name_or_path: str | PathLike[str], *, bare: bool = False) -> Path:
     path = Path(name_or_path)
     for candidate in (path, ROOT / path, ROOT / "datasets" / path):
@@ -112,7 +121,9 @@ def _folder(name_or_path: str | PathLike[str], *, bare: bool = False) -> Path:
     if path.is_file():
         raise InputError(f"{path} is a file; a dataset is a folder with a card. Write: read_events({str(path)!r})")
     if path.is_dir():
-        raise InputError(f"{path}: no card.yaml in it, nor train, val and test files")
+        raise InputError(f"{path}: no card.yaml in it, nor train, val and test files{_held(path)}")
+    if str(path) == "-":
+        raise InputError("-: standard input is for `eventflow stream`; write it to a file first: cat > log.csv")
     raise InputError(f"no dataset {str(name_or_path)!r}; {did_you_mean(path.name, list_datasets())}")
 
 

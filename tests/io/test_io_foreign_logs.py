@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eventflow.errors import InputError
-from eventflow.io import LogColumns, read_events, read_with_report
+from eventflow.io import LogColumns, load_dataset, read_events, read_with_report
 
 _MIDNIGHT = np.datetime64("2026-03-05T00:00:00").astype(np.int64)
 
@@ -134,3 +134,12 @@ def test_lines_of_numbers_are_told_what_they_may_be(tmp_path: Path):
         read_events(_file(tmp_path, "# a comment\n" + "0.25 3 4 1 1\n" * 5, "noise.txt"))
     with pytest.raises(InputError, match="times of one sequence, write EasyTPP's layout"):
         read_events(_file(tmp_path, "0.25 3\n0.5 1.75 2\n1 2 3 4\n", "time.txt"))
+
+
+def test_a_folder_of_files_and_standard_input(tmp_path: Path):
+    for name in "abcdef":
+        _file(tmp_path, "t\n1\n", f"{name}.csv")
+    with pytest.raises(InputError, match=r"it holds a.csv, b.csv, c.csv, d.csv, \.\.\.\. For one .*a\.csv"):
+        load_dataset(str(tmp_path))
+    with pytest.raises(InputError, match="standard input is for .eventflow stream"):
+        load_dataset("-")

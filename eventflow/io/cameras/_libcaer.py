@@ -1,4 +1,4 @@
-"""Events in the packets of iniVation's driver for ROS: ``libcaer`` (8 bytes an event) and ``libcaer_cmp`` (16-bit words).
+"""Events in the packets of iniVation's driver for ROS: ``libcaer`` (8 bytes an event), ``libcaer_cmp`` (16-bit words).
 
 ``libcaer``: a word of 32 bits, which is valid (bit 0), polarity (1), y (2 to 16) and x (17 to 31), then 31 bits of time
 in us, to which the packet's base in ns is added. ``libcaer_cmp``: in each word the upper four bits tell what the lower
