@@ -26,6 +26,10 @@ _TORCH = (
     "a file of torch.save. Write EasyTPP's layout in JSON of what torch.load gives: a list of one "
     "{'time_since_start': [...], 'time_since_last_event': [...], 'type_event': [...], 'dim_process': K} a sequence"
 )
+_FIELDS = (
+    "a log in W3C's extended format (IIS). Write: grep -v '^#[^F]' FILE | sed 's/^#Fields: //' > log.csv; read that "
+    "with LogColumns(delimiter=' ', time='date+time', key='c-ip', mark='cs-method+sc-status')"
+)
 _OBJECT_CENTRIC = (
     "an object-centric log (OCEL), in which an event belongs to several cases. Choose one type of object, and write: "
     "pm4py.write_xes(pm4py.ocel_flattening(pm4py.read_ocel(FILE), 'TYPE'), 'log.xes')"
@@ -40,6 +44,8 @@ def foreign(head: bytes, path: Path) -> str | None:
     if head[257:262] == b"ustar":
         name = head[: head.find(b"\0")].decode("utf-8", "replace")
         return f"a tar archive, of {name} first. Write: tar -xf {path.name}"
+    if head.startswith(b"#") and b"\n#Fields: " in head[:4096]:
+        return _FIELDS
     if _PAGE.match(head):
         return "a page of the web (HTML), not data: the download may have asked for a login; download the file itself"
     if head.startswith(b"SQLite format 3\0") and path.suffix.lower() != ".db3":

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eventflow.errors import InputError
-from eventflow.io import LogColumns, load_dataset, read_events, read_with_report
+from eventflow.io import LogColumns, ReadWarning, load_dataset, read_events, read_with_report
 
 _MIDNIGHT = np.datetime64("2026-03-05T00:00:00").astype(np.int64)
 
@@ -143,3 +143,30 @@ def test_a_folder_of_files_and_standard_input(tmp_path: Path):
         load_dataset(str(tmp_path))
     with pytest.raises(InputError, match="standard input is for .eventflow stream"):
         load_dataset("-")
+
+
+def test_bytes_that_are_no_utf8_are_warned_of(tmp_path: Path):
+    (tmp_path / "log.csv").write_bytes("t,mark\n1,Tür\n2,Tor\n".encode("cp1252"))
+    with pytest.warns(ReadWarning, match=r"1 of its words, such as .* not UTF-8.*iconv -f WINDOWS-1252"):
+        read_events(tmp_path / "log.csv", columns=LogColumns(time="t", mark="mark"))
+
+
+def test_the_server_s_name_before_the_client_s_address(tmp_path: Path):
+    lines = [f'{who} - - [29/Nov/2017:06:58:5{i} +0000] "GET / HTTP/1.1" 200 5\n' for i, who in enumerate(
+        ("www.example.com:80 192.0.2.7", "www.example.com:443 2001:db8::1", "::1", "192.0.2.7"))]  # fmt: skip
+    events = read_events(_file(tmp_path, "".join(lines), "access.log"))
+    assert events.keys is not None
+    assert dict(zip(events.keys.tolist(), np.diff(events.offsets).tolist(), strict=True)) == {
+        "192.0.2.7": 2, "2001:db8::1": 1, "::1": 1,
+    }  # fmt: skip
+
+
+def test_iis_logs_say_how_to_read_them(tmp_path: Path):
+    head = "#Software: Microsoft Internet Information Services 10.0\n#Version: 1.0\n"
+    names, row = "date time c-ip cs-method sc-status", "2026-03-05 00:00:01 192.0.2.7 GET 200\n"
+    path = _file(tmp_path, f"{head}#Fields: {names}\n{row}", "u_ex260305.log")
+    with pytest.raises(InputError, match=r"grep .*=' ', time='date\+time', key='c-ip', mark='cs-method\+sc-status'"):
+        read_events(path)
+    made = _file(tmp_path, f"{names}\n{row}")  # as sed makes it
+    columns = LogColumns(delimiter=" ", time="date+time", key="c-ip", mark="cs-method+sc-status")
+    np.testing.assert_array_equal(read_events(made, columns=columns).t - _MIDNIGHT, [1])

@@ -83,6 +83,7 @@ class LogCollector:
     def events(self) -> Events:
         """All rows, grouped by key in the order of first appearance, as Events."""
         self._refuse_nothing(sum(map(len, self._t)))
+        self._tell_bytes()
         rows, key = np.concatenate(self._rows), np.concatenate(self._key) if self._has_key else None
         t, unit = self._in_unit(np.concatenate(self._t))
         columns = {name: np.concatenate(parts) for name, parts in self._numeric.items()}
@@ -152,6 +153,16 @@ class LogCollector:
             self._mark.append(self._words.encode(chunk.mark, chunk.rows))
         for name, values in numeric.items():
             self._numeric.setdefault(name, []).append(values)
+
+    def _tell_bytes(self) -> None:
+        """Warn of words with bytes that are not UTF-8: different ones may have become the same."""
+        spoilt = [word for word in (*self._keys.words, *self._words.words) if "\ufffd" in word]
+        if spoilt:
+            self.request.report.facts["assumed"] = 1.0
+            self.request.report.notes.append(
+                f"{len(spoilt):,} of its words, such as {spoilt[0]!r}, had bytes that are not UTF-8; different ones may "
+                "have become one. Write: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+            )
 
     # -- the whole ------------------------------------------------------------------------------------------------
 

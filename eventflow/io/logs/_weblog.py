@@ -26,8 +26,10 @@ from eventflow.io.logs._names import make_chunk, wanted
 #: Rows at a time, and lines of the beginning one of which must be good.
 _CHUNK, _LOOKED_AT = 1 << 16, 100
 _FIELDS = ("host", "user", "time", "method", "path", "status", "code")
+#: Apache's vhost_combined has the server's name and port before the client's address.
 _LINE = re.compile(
-    r'(?P<host>\S+) \S+ (?P<user>.+?) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
+    r'(?:\S+:\d+ (?=[0-9A-Fa-f:.]+ \S+ \S+ \[))?(?P<host>\S+) \S+ (?P<user>.+?) \[(?P<time>[^\]]+)\] '
+    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*".*)?\s*\Z'
 )
 _EXAMPLE = '203.0.113.7 - - [29/Nov/2017:06:58:55 +0000] "GET / HTTP/1.1" 200 2326.'
