@@ -27,8 +27,8 @@ _TORCH = (
     "{'time_since_start': [...], 'time_since_last_event': [...], 'type_event': [...], 'dim_process': K} a sequence"
 )
 _FIELDS = (
-    "a log in W3C's extended format (IIS). Write: grep -v '^#[^F]' FILE | sed 's/^#Fields: //' > log.csv; read that "
-    "with LogColumns(delimiter=' ', time='date+time', key='c-ip', mark='cs-method+sc-status')"
+    "a log in W3C's extended format (IIS). Write: grep -v '^#[^F]' FILE | sed 's/^#Fields: //' > log.csv; read it by "
+    "LogColumns(delimiter=' ', time='date+time', key='c-ip', mark='cs-method+sc-status')"
 )
 _OBJECT_CENTRIC = (
     "an object-centric log (OCEL), in which an event belongs to several cases. Choose one type of object, and write: "

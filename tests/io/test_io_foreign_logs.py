@@ -170,3 +170,22 @@ def test_iis_logs_say_how_to_read_them(tmp_path: Path):
     made = _file(tmp_path, f"{names}\n{row}")  # as sed makes it
     columns = LogColumns(delimiter=" ", time="date+time", key="c-ip", mark="cs-method+sc-status")
     np.testing.assert_array_equal(read_events(made, columns=columns).t - _MIDNIGHT, [1])
+
+
+@pytest.mark.parametrize(
+    ("lead", "line"),
+    [("sep=;\nt;mark\n", 4), ("\n\nt;mark\n", 5), ("# made by a tool\n#\nt;mark\n", 5), ("# t;mark\n", 3),
+     ("\ufeff# made by a tool\n# t;mark\n", 4)],
+)  # fmt: skip
+def test_what_stands_before_the_names(tmp_path: Path, lead: str, line: int):
+    path = _file(tmp_path, f"{lead}1;5\n2;6\n")
+    events = read_events(path)
+    np.testing.assert_array_equal(events.t, [1, 2])
+    np.testing.assert_array_equal(events.marks["mark"], [5, 6])
+    with pytest.raises(InputError, match=f"line {line}: column 't' is 'x'"):
+        read_events(_file(tmp_path, f"{lead}1;5\nx;6\n"))
+
+
+def test_a_file_of_blank_lines(tmp_path: Path):
+    with pytest.raises(InputError, match="the first line is blank"):
+        read_events(_file(tmp_path, "\n\n"))

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,10 +33,10 @@ _NO_NAME = re.compile(r"([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\d{4}-\d\d-\d\d.*
 def read(request: Request) -> Events:
     """Events from a CSV file."""
     with open_binary(request) as (file, progress, raw):
-        header = file.readline().removeprefix(b"\xef\xbb\xbf")
-        table = _Table(request, header)
-        if request.columns.header:
-            file = io.BufferedReader(_Chained(header, file))
+        lead = _lead(file)
+        table = _Table(request, lead)
+        if request.columns.header or lead.row:
+            file = io.BufferedReader(_Chained(lead.row or lead.header, file))
         collector: LogCollector | None = None
         for block, rest in _blocks(file):
             if collector is None:
@@ -49,13 +49,42 @@ def read(request: Request) -> Events:
     return collector.events()
 
 
+class _Lead(NamedTuple):
+    """The header, the number of its line, what a line ``sep=;`` (Excel's) says, and the first row, if that was read."""
+
+    header: bytes
+    line: int
+    delimiter: str | None = None
+    row: bytes = b""
+
+
+def _lead(file: IO[bytes]) -> _Lead:
+    """The header: the first line that is neither blank nor a comment, or the last comment, if it has the names of what
+    follows (numpy's way)."""
+    number, delimiter, comment, named = 0, None, b"", 0
+    while line := file.readline():
+        number += 1
+        bare = line.removeprefix(b"\xef\xbb\xbf").strip()
+        if re.fullmatch(rb"sep=.", bare, re.IGNORECASE) and number == 1:
+            delimiter = bare[-1:].decode("latin-1")
+        elif bare.startswith(b"#"):
+            comment, named = bare.lstrip(b"# "), number
+        elif bare:
+            own, said = (re.split(rb"[,;\t|]", cells) for cells in (bare, comment))
+            row = any(_NO_NAME.match(cell.strip().decode("utf-8", "replace")) for cell in own)
+            if named and row and len(own) == len(said):
+                return _Lead(comment, named, delimiter, line)
+            return _Lead(line.removeprefix(b"\xef\xbb\xbf"), number, delimiter)
+    return _Lead(b"", max(number, 1), delimiter)
+
+
 class _Table:
     """The columns of one file and how its blocks become chunks."""
 
-    def __init__(self, request: Request, header: bytes) -> None:
-        self.request = request
-        text = header.decode("utf-8", "replace").rstrip("\r\n")
-        self.delimiter = request.columns.delimiter or max(_DELIMITERS, key=text.count)
+    def __init__(self, request: Request, lead: _Lead) -> None:
+        self.request, self.line = request, lead.line + 1
+        text = lead.header.decode("utf-8", "replace").rstrip("\r\n")
+        self.delimiter = request.columns.delimiter or lead.delimiter or max(_DELIMITERS, key=text.count)
         try:
             cells = next(csv.reader([text], delimiter=self.delimiter), [])
         except csv.Error as error:
@@ -75,7 +104,6 @@ class _Table:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise request.error(f"columns with the same name: {', '.join(map(repr, twice))}; rename one of them")
-        self.line = 2
 
     def _take_header(self, text: str) -> None:
         """The names that were declared, for a file whose first line is a row."""
@@ -84,7 +112,7 @@ class _Table:
             raise self.request.error(
                 f"header={names} names {len(names)} columns, the first line has {len(self.names)}: {text[:60]!r}"
             )
-        self.names, self.line = list(names), 1
+        self.names, self.line = list(names), self.line - 1
 
     def head(self, block: bytes) -> dict[str, Any]:
         """The first rows, column by column, to guess from."""
