@@ -160,8 +160,8 @@ class LogCollector:
         if spoilt:
             self.request.report.facts["assumed"] = 1.0
             self.request.report.notes.append(
-                f"{len(spoilt):,} of its words, such as {spoilt[0]!r}, had bytes that are not UTF-8; different ones may "
-                "have become one. Write: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+                f"{len(spoilt):,} of its words, such as {spoilt[0]!r}, had bytes that are not UTF-8; different ones "
+                "may have become one. Write: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
             )
 
     # -- the whole ------------------------------------------------------------------------------------------------
