@@ -300,6 +300,7 @@ def heat_maps(
     every = np.concatenate([matrix.ravel() for matrix in matrices.values()])
     low, high = np.nanmin(every), np.nanpercentile(every, 98)
     rows = -(-len(matrices) // columns)
+    longest = max(len(line) for name in matrices for line in name.split("\n"))
     with house_style() as figures:
         side = 0.78 * WIDTH / columns
         figure = figures.Figure(figsize=(WIDTH, 0.7 + (side + 0.4) * rows), layout="constrained")
@@ -311,7 +312,7 @@ def heat_maps(
             image = axes.imshow(matrix, vmin=low, vmax=high, cmap="cividis_r", extent=extent)
             steps = np.arange(size).repeat(2) + 0.5
             axes.plot(np.append(steps[1:], size + 0.5), steps, color=INK, lw=1.0)
-            axes.set_title(name)
+            axes.set_title(name, fontsize=min(10.5, 10.5 * 42 / columns / longest))  # no wider than its panel
             axes.grid(visible=False)
             axes.set_xticks(range(1, size + 1, 1 + size // 8))
             axes.set_yticks(range(1, size + 1, 1 + size // 8))
