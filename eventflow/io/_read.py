@@ -31,7 +31,7 @@ def read_events(
     ``read_events("cases.csv", columns=LogColumns(key="CaseID", time="CompleteTimestamp", mark="ActivityID"))``
 
     Args:
-        path: the file.
+        path: the file; a log in text may be packed (gzip, bzip2, xz, Zstandard, or a zip archive of one file).
         format: one of ``FORMATS``; None finds it from the content, then from the suffix.
         window: half-open (t0, t1) in the unit of the times; only events in it are kept and spans are cut to it.
         columns: what the columns of a log mean and what to do about bad rows; see :class:`LogColumns`. Of a camera's

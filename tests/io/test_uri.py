@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
@@ -375,6 +376,8 @@ def test_sources_and_sinks_are_what_their_protocols_say(tmp_path: Path) -> None:
         ("wrong.csv", "no column 't' (did you mean 'tt'?)"),
         ("broken.parquet", "cut off"),
         ("dates.parquet", "expected numbers"),
+        ("packed.jsonl", "by gzip; a stream is read unpacked. Write: eventflow data convert packed.jsonl"),
+        ("mac.csv", "row 1 cannot be read as CSV"),
     ],
 )
 def test_mistakes_in_sources_are_named(uri: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,11 +386,23 @@ def test_mistakes_in_sources_are_named(uri: str, word: str, tmp_path: Path, monk
     Path("events.dat").write_text("x")
     Path("empty.csv").write_text("")
     Path("wrong.csv").write_text("key,tt,mark\n")
+    Path("packed.jsonl").write_bytes(gzip.compress(b'{"key": "a", "t": 1}\n'))
+    Path("mac.csv").write_bytes(b"key,t\ra,1\rb,2\r")
     _parquet(Path("broken.parquet")).write_bytes(_parquet(Path("whole.parquet")).read_bytes()[:200])
     pq.write_table(pa.table({"key": ["a"], "t": pa.array([1], pa.timestamp("s"))}), "dates.parquet")
     with pytest.raises(InputError) as caught:
         open_source(uri)
     assert word in str(caught.value)
+
+
+def test_a_row_that_is_no_csv_is_told_after_those_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text(f"key,t\na,1\nb,{'2' * 200_000}\nc,3\n")  # a cell longer than Python's csv takes
+    source = open_source(str(path))
+    assert source.read(10) == [b'{"key": "a", "t": 1}']
+    for _ in range(2):
+        with pytest.raises(InputError, match="row 3 cannot be read as CSV"):
+            source.read(10)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

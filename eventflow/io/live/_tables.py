@@ -38,6 +38,7 @@ class CsvSource:
         self.name = str(path)
         self._file = path.open("rb")
         self._words = words
+        self._broken: InputError | None = None
         self._offset, self._line, self._last, self._raw = 0, 0, b"", b""
         self._reader = csv.reader(self._text(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         try:
@@ -46,10 +47,19 @@ class CsvSource:
                 raise InputError(f"source {path} is empty; expected a header: key,t,mark")
             self._columns = [name.strip().removeprefix("\ufeff") for name in header]
             check_columns(self.name, self._columns)
+        except csv.Error as error:
+            self._file.close()
+            raise self._fault(error) from None
         except InputError:
             self._file.close()
             raise
         self._settle()
+
+    def _fault(self, error: csv.Error) -> InputError:
+        return InputError(
+            f"source {self.name}: row {self._line + 1} cannot be read as CSV ({error}). Write: eventflow data convert "
+            f"{self.name} events.jsonl"
+        )
 
     def _text(self) -> Iterator[str]:
         """Lines as the csv reader asks for them, one row at a time; ``_raw`` collects the bytes of the row."""
@@ -70,9 +80,16 @@ class CsvSource:
     def read(self, limit: int, timeout: float | None = None) -> list[bytes] | None:
         """See :class:`~eventflow.io.Source`."""
         rows = []
-        for cells in islice(self._reader, limit):
-            rows.append(self._as_json(cells))
-            self._settle()
+        if self._broken is not None:
+            raise self._broken
+        try:
+            for cells in islice(self._reader, limit):
+                rows.append(self._as_json(cells))
+                self._settle()
+        except csv.Error as error:
+            self._broken = self._fault(error)  # what came before it is given first
+            if not rows:
+                raise self._broken from None
         return rows or None
 
     def _as_json(self, cells: list[str]) -> bytes:

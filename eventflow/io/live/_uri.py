@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from eventflow.errors import InputError
+from eventflow.io._packed import packing
 
 #: What a position is: plain data that json can hold.
 Position = dict[str, Any]
@@ -172,10 +173,21 @@ def _check_readable(path: Path) -> None:
     if path.is_file() and path.suffix.lower() not in LINES + TABLES:
         raise InputError(
             f"source {path}: suffix {path.suffix!r}; expected one of {', '.join(LINES + TABLES)}. "
-            f"If it holds JSON lines, write: --source - < {path}"
+            f"If it holds JSON lines, write: --source - < {path}; of another log: eventflow data convert {path} "
+            "events.jsonl"
         )
     if not os.access(path, os.R_OK):
         raise InputError(f"source {path} may not be read by this user")
+    if path.is_file() and (kind := packing(_begin(path))):
+        raise InputError(
+            f"source {path} is compressed by {kind[0]}; a stream is read unpacked. Write: eventflow data convert {path} "
+            "events.jsonl"
+        )
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
 
 
 def _check_writable(path: Path) -> None:
