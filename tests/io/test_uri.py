@@ -376,7 +376,7 @@ def test_sources_and_sinks_are_what_their_protocols_say(tmp_path: Path) -> None:
         ("wrong.csv", "no column 't' (did you mean 'tt'?)"),
         ("broken.parquet", "cut off"),
         ("dates.parquet", "expected numbers"),
-        ("packed.jsonl", "by gzip; a stream is read unpacked. Write: eventflow data convert packed.jsonl"),
+        ("packed.jsonl", "by gzip; a stream is read unpacked. Write: eventflow data convert packed"),
         ("mac.csv", "row 1 cannot be read as CSV"),
     ],
 )

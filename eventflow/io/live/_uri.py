@@ -180,8 +180,8 @@ def _check_readable(path: Path) -> None:
         raise InputError(f"source {path} may not be read by this user")
     if path.is_file() and (kind := packing(_begin(path))):
         raise InputError(
-            f"source {path} is compressed by {kind[0]}; a stream is read unpacked. Write: eventflow data convert {path} "
-            "events.jsonl"
+            f"source {path} is compressed by {kind[0]}; a stream is read unpacked. Write: eventflow data convert "
+            f"{path} events.jsonl"
         )
 
 
