@@ -16,6 +16,8 @@ from eventflow.nn._recorded import Recorded
 
 #: Added to times of laws whose density is singular at 0: far below a gap that matters, far above float32's smallest.
 TINY = 1e-8
+#: Log of the largest deviation of log T in a lognormal component: two of them to both sides are a factor of 3000.
+_WIDEST = math.log(2.0)
 
 
 class DurationHead(Recorded, nn.Module):
@@ -94,10 +96,18 @@ class _Mixture(IndependentMarks):
 
 
 class LogNormalMixture(_Mixture):
-    """log T is a mixture of normals (Shchur, Bilos & Guennemann, ICLR 2020, arXiv:1909.12127, eq. 2)."""
+    """log T is a mixture of normals (Shchur, Bilos & Guennemann, ICLR 2020, arXiv:1909.12127, eq. 2).
+
+    Their deviations are at most 2: the mean of a lognormal grows with exp(sigma^2 / 2), and a wide component of a
+    weight that costs the likelihood nothing would rule the mean of the mixture (EasyTPP stops at e^3: 10^87).
+    """
 
     def __init__(self, hidden_size: int, num_marks: int, *, components: int = 16) -> None:
         super().__init__(hidden_size, num_marks, components=components)
+
+    def _parts(self, h: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        weight, mean, log_std, log_t = super()._parts(h, t)
+        return weight, mean, log_std.clamp_max(_WIDEST), log_t
 
     def log_survival(self, h: Tensor, t: Tensor) -> Tensor:
         weight, mean, log_std, log_t = self._parts(h, t)

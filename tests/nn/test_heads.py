@@ -1,4 +1,4 @@
-"""SoftplusIntensity against exact arithmetic, for arguments of any size, and against EasyTPP's head."""
+"""SoftplusIntensity against exact arithmetic, for arguments of any size, and EasyTPP's head; wide lognormals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
 import pytest
 import torch
 
-from eventflow.nn import SoftplusIntensity
+from eventflow.nn import LogNormalMixture, SoftplusIntensity
 
 
 def exact(x: float, scale: float) -> Decimal:
@@ -80,3 +80,18 @@ def test_easytpp_head_with_the_same_weights() -> None:
         h = torch.randn(50, 4, dtype=torch.float64) * 3
         x = torch.nn.functional.linear(h, head.weight, head.bias)
         torch.testing.assert_close(head(h), theirs(x), rtol=5e-9, atol=1e-14)
+
+
+def test_the_mean_of_lognormals_is_no_wider_than_a_deviation_of_two() -> None:
+    """One component: P(T > 1) = 1/2 and E[T] = exp(sigma^2 / 2), sigma = 2 for all wider ones."""
+    head, h, zero = LogNormalMixture(1, 1, components=1).double(), torch.zeros(1).double(), torch.zeros(()).double()
+    with torch.no_grad():
+        for sigma in (0.5, 2.0, 20.0, 1e9):
+            head.components.bias.copy_(torch.tensor([0.0, 0.0, math.log(sigma)]))
+            mean = math.exp(min(sigma, 2.0) ** 2 / 2)
+            assert head.mean_beyond(h, zero).item() == pytest.approx(mean, rel=1e-7)  # TINY is taken off the times
+            assert head.log_survival(h, zero + 1.0).exp().item() == pytest.approx(0.5, abs=1e-8)
+            area = torch.trapezoid(
+                head.log_density(h, (x := torch.linspace(-18, 18, 20_001).double()).exp()).exp() * x.exp(), x
+            )
+            assert area.item() == pytest.approx(1.0, abs=1e-6)
