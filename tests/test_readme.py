@@ -12,7 +12,7 @@ import pytest
 
 from eventflow import __version__
 from eventflow._assets import ROOT
-from eventflow.bench._results import readme_with_table
+from eventflow.bench._results_table import readme_with_table
 
 README = ROOT / "README.md"
 FENCES = re.findall(r"^```(bash|python) run\n(.*?)^```$", README.read_text(encoding="utf-8"), re.S | re.M)
