@@ -57,6 +57,7 @@ class Latency:
     def __init__(self) -> None:
         self.bins = np.zeros(_BINS, np.int64)
         self.events = 0
+        tally(self.bins, np.empty(0, np.int64), 0)  # loaded now: while events come it would be their lateness
 
     def add(self, t: Any, epoch: int) -> None:
         """Events stamped ``t`` (us since the epoch) are here now."""
