@@ -13,7 +13,7 @@ FAULTS = (OSError, KeyError, RuntimeError, ValueError)
 
 
 def hdf5_place(sets: tuple[Any, ...], rows: tuple[int, int]) -> str:
-    """ "byte N, in /events/x: " of the first chunk of these rows of open datasets that cannot be read, or ""."""
+    """Of the first chunk of these rows that cannot be read: "byte N, in /events/x: "; nothing if all can."""
     found = []
     for data in sets:
         size = data.chunks[0] if data.chunks else max(rows[1] - rows[0], 1)
@@ -27,7 +27,7 @@ def hdf5_place(sets: tuple[Any, ...], rows: tuple[int, int]) -> str:
 
 
 def chunk_place(data: Any, row: int) -> str:
-    """ "byte N, in /events/x: ", where the chunk of a row is stored; "" where what says that is damaged too."""
+    """Where the chunk of a row is stored: "byte N, in /events/x: "; nothing if what says that is damaged too."""
     try:
         if data.chunks is None:
             at = data.id.get_offset()
@@ -39,7 +39,7 @@ def chunk_place(data: Any, row: int) -> str:
 
 
 def aedat4_place(path: Path, number: int) -> str:
-    """ "byte N: " of a packet of an AEDAT 4 file, the first being 0; "" where that lies past the end.
+    """Where a packet of an AEDAT 4 file begins, the first being 0: "byte N: "; or the first one before it that is cut.
 
     After the description each packet begins with its stream and its length, four bytes each.
     """

@@ -59,10 +59,12 @@ class Hdf5Source(Source):
         assert self.bind is not None
         progress = Progress(self.opening.path)
         row = stop = 0
+        sets: tuple[Any, ...] = ()
         try:
             with opened(self.opening, self.cache) as file:
-                reader = self.bind(file)
                 try:
+                    reader = self.bind(file)
+                    sets = reader.sets
                     row = stop = self._first(reader, start)
                     size = self._size(reader, row, end)
                     while row < self.length:
@@ -79,7 +81,7 @@ class Hdf5Source(Source):
                 except FAULTS as error:
                     if isinstance(error, InputError):
                         raise
-                    place = hdf5_place(reader.sets, (row, stop))
+                    place = hdf5_place(sets, (row, stop))
                     raise BrokenError(f"{place}event {row:,}: {_reason(error)}") from None
         finally:
             progress.stop()
