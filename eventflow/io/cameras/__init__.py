@@ -51,8 +51,8 @@ _CAMERAS = {
     "mvsec-right": _Camera((), "HDF5 in MVSEC's layout, right camera", "_hdf5", "open_mvsec", "right"),
     "metavision": _Camera((), "HDF5 in Metavision's layout: CD/events (ECF or not)", "_hdf5", "open_metavision"),
     "aedat4": _Camera((".aedat4",), "iniVation's AEDAT 4 (extra aedat)", "_libraries", "open_aedat4"),
-    "rosbag": _Camera((".bag",), "ROS 1 bag, dvs or event_camera_msgs (extra ros)", "_rosbag", "open_bag"),
-    "rosbag2": _Camera((".db3", ".mcap"), "ROS 2 bag, dvs or event_camera_msgs (extra ros)", "_rosbag2", "open_bag2"),
+    "rosbag": _Camera((".bag",), "ROS 1 bag, dvs or event_camera_msgs (extra ros)", "_rosbag", "open_bag", "1"),
+    "rosbag2": _Camera((".db3", ".mcap"), "ROS 2 bag, the same messages (extra ros)", "_rosbag", "open_bag", "2"),
     "es": _Camera((".es",), "Event Stream, dvs or atis (extra es)", "_libraries", "open_es"),
 }
 #: Formats in which the order of columns may have to be said.

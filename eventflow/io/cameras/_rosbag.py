@@ -1,126 +1,173 @@
-"""ROS 1 bags (extra ``ros``): messages of events are taken apart here, 13 bytes an event; rosbags knows the container.
+"""Bags of ROS 1, and of ROS 2 in SQLite or MCAP: a file, or in ROS 2 a folder of them (extra ``ros``).
 
-``dvs_msgs/EventArray`` and ``prophesee_event_msgs/EventArray``: header (sequence, stamp, frame), height, width, and
-events of x, y (16 bits), seconds, nanoseconds (32 bits) and polarity (8 bits). Times are rounded to microseconds.
-``event_camera_msgs/EventPacket`` is as in ROS 2, but for the alignment.
+rosbags knows the containers. What it cannot open, a bag that was cut off or never closed, is read record by record
+where ``recover`` is asked for (see :mod:`._ros_records`).
 """
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from eventflow.errors import require
 from eventflow.io._text import Progress
-from eventflow.io.cameras._rosbag2 import ARRAYS, PACKETS, Cdr, Packets
-from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
+from eventflow.io.cameras._ros_messages import ARRAYS, PACKETS, Cdr, Packets, Ros1, array
+from eventflow.io.cameras._ros_records import bag_files, fault_place, refuse_cut, stored_messages
+from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source
 
 TYPES = ARRAYS + PACKETS
-_EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("s", "<u4"), ("ns", "<u4"), ("p", "u1")])
 
 
 @dataclass(slots=True)
 class BagSource(Source):
-    """The messages of one topic."""
+    """The messages of one topic; ``whole``: the bag has its index."""
 
     topic: str = ""
+    whole: bool = True
 
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
-        progress, row, packets = Progress(self.opening.path), 0, Packets(self)
+        path, row, packets = self.opening.path, 0, Packets(self)
+        progress = Progress(path)
+        progress.total = sum(file.stat().st_size for file in bag_files(path))
         try:
-            with _reader(self.opening) as bag:
-                chosen = [c for c in bag.connections if c.topic == self.topic and c.msgtype in TYPES]
-                for connection, _, raw in bag.messages(connections=chosen):
-                    block = _packet(raw, row, packets) if connection.msgtype in PACKETS else _array(raw, row)
-                    row += len(block.t)
-                    yield block
-                    if end is not None and len(block.t) and block.t[-1] >= end:
-                        return
-                    if packets.fault:
-                        raise BrokenError(f"event {row:,}: {packets.fault}")
-        except _faults() as error:
-            raise BrokenError(f"event {row:,}: {error}") from None
+            for kind, raw, share in self._messages():
+                progress.at(int(share * progress.total))
+                try:
+                    message = _of(self.opening)(raw, row)
+                    block = array(message) if kind in ARRAYS else packets.take(message)
+                except BrokenError as error:
+                    raise BrokenError(f"{fault_place(path, bytes(raw))}event {row:,}: {error}") from None
+                row += len(block.t)
+                yield block
+                if end is not None and len(block.t) and block.t[-1] >= end:
+                    return
+                if packets.fault:
+                    raise BrokenError(f"{fault_place(path, bytes(raw))}event {row:,}: {packets.fault}")
         finally:
             progress.stop()
         packets.tell()
 
-
-class Message(Cdr):
-    """A message of ROS 1: as in CDR, but packed, with a number in front of the header's time."""
-
-    aligned, lead = False, 0
-
-    def header(self) -> None:
-        """Pass over a std_msgs/Header: number, seconds, nanoseconds, frame."""
-        self.pass_over(3)
-        self.text()
-
-
-def _packet(raw: Any, row: int, packets: Packets) -> Columns:
-    try:
-        return packets.take(Message(raw, row))
-    except BrokenError as error:
-        raise BrokenError(f"event {row:,}: {error}") from None
-
-
-def _array(raw: Any, row: int) -> Columns:
-    _, _, events = _take_apart(raw, row)
-    t = events["s"].astype(np.int64) * 1_000_000 + (events["ns"].astype(np.int64) + 500) // 1000
-    return as_columns(t, events["x"].copy(), events["y"].copy(), events["p"], first=row)
+    def _messages(self) -> Iterator[tuple[str, Any, float]]:
+        """(type, bytes, share of the bag that lies before it) of the topic's messages, as long as there are any."""
+        if not self.whole:
+            whole = self.opening.path.stat().st_size
+            chosen = (m for m in _stored(self.opening.path) if m.topic == self.topic and m.kind in TYPES)
+            yield from ((m.kind, m.raw, m.at / whole) for m in chosen)
+            return
+        try:
+            with _reader(self.opening) as bag:
+                connections = [c for c in bag.connections if c.topic == self.topic and c.msgtype in TYPES]
+                count = max(sum(c.msgcount for c in connections), 1)
+                for i, (connection, _, raw) in enumerate(bag.messages(connections=connections)):
+                    yield connection.msgtype, raw, i / count
+        except _faults() as error:
+            place = fault_place(self.opening.path)
+            raise BrokenError(f"{place}the bag cannot be read further ({error or type(error).__name__})") from None
 
 
 def open_bag(opening: Opening) -> BagSource:
-    """A ROS 1 bag; of several topics with events, the first in the alphabet."""
+    """A bag; of several topics with events, the first in the alphabet."""
+    first = None
     try:
+        refuse_cut(opening.path)
         with _reader(opening) as bag:
-            topics = sorted({c.topic for c in bag.connections if c.msgtype in TYPES})
-            if not topics:
-                held = ", ".join(sorted({c.msgtype for c in bag.connections})) or "nothing"
-                raise opening.error(f"no topic of {' or '.join(TYPES)} in it; it holds {held}")
-            chosen = [c for c in bag.connections if c.topic == topics[0]]
-            first = next(bag.messages(connections=chosen), None)
-            height, width = _size(first[2]) if first is not None else (None, None)
-    except _faults() as error:
-        raise opening.error(f"a bag that cannot be opened ({error})") from None
+            held = {(c.topic, c.msgtype) for c in bag.connections}
+            topics = _topics(held)
+            chosen = [c for c in bag.connections if topics and c.topic == topics[0] and c.msgtype in TYPES]
+            if chosen:
+                first = next((raw for _, _, raw in bag.messages(connections=chosen)), None)
+    except (BrokenError, *_faults()) as error:
+        return _without_index(opening, error)
+    return _source(opening, held, first)
+
+
+def _without_index(opening: Opening, error: Exception) -> BagSource:
+    """A bag that rosbags cannot open, read record by record; its facts are from what comes before the fault."""
+    if not opening.recover:
+        place = fault_place(opening.path)
+        raise opening.error(
+            f"{place}a bag that cannot be opened ({error}). To have the events that it still holds: "
+            f"read_events({str(opening.path)!r}, recover=True)"
+        ) from None
+    held: set[tuple[str, str]] = set()
+    firsts: dict[str, bytes] = {}
+    try:
+        for message in _stored(opening.path):
+            held.add((message.topic, message.kind))
+            if message.kind in TYPES:
+                firsts.setdefault(message.topic, message.raw)
+    except BrokenError:
+        pass  # met again, and told, where the events are read
+    if not _topics(held):
+        kinds = ", ".join(sorted({kind for _, kind in held})) or "nothing"
+        raise opening.error(
+            f"{fault_place(opening.path)}a bag of which no events can be recovered ({error}); it still holds {kinds}"
+        ) from None
+    source = _source(opening, held, firsts.get(next(iter(_topics(held)), "")), whole=False)
+    source.doubts.append(f"its index cannot be read ({error}); its records were read in the order of the file")
+    return source
+
+
+def _source(opening: Opening, held: set[tuple[str, str]], first: Any, *, whole: bool = True) -> BagSource:
+    """``held``: topics and types; ``first``: the first message that tells the sensor's size, if there is one."""
+    topics = _topics(held)
+    if not topics:
+        kinds = ", ".join(sorted({kind for _, kind in held})) or "nothing"
+        raise opening.error(f"no topic of {', '.join(TYPES)} in it; it holds {kinds}")
+    notes = [f"it has events on {', '.join(topics)}; this is {topics[0]}"] if len(topics) > 1 else []
+    return BagSource(opening, *_size(opening, first), notes=notes, topic=topics[0], whole=whole)
+
+
+def _topics(held: set[tuple[str, str]]) -> list[str]:
+    """Those with events, in the order of the alphabet."""
+    return sorted({topic for topic, kind in held if kind in TYPES})
+
+
+def _stored(path: Path) -> Iterator[Any]:
+    """The messages of a file, or of a folder's files in the order of their names."""
+    for file in bag_files(path):
+        yield from stored_messages(file)
+
+
+def _size(opening: Opening, raw: Any) -> tuple[int | None, int | None]:
+    """Height and width: what the caller says, or the first message."""
+    if raw is None:
+        return opening.height, opening.width
+    try:
+        message = _of(opening)(raw, 0)
+        message.header()
+        height, width = message.number(4), message.number(4)
     except BrokenError as error:
         raise opening.error(str(error)) from None
-    notes = [f"it has events on {', '.join(topics)}; this is {topics[0]}"] if len(topics) > 1 else []
-    return BagSource(opening, opening.height or height, opening.width or width, notes=notes, topic=topics[0])
+    return opening.height or height or None, opening.width or width or None
 
 
-def _size(raw: Any) -> tuple[int | None, int | None]:
-    message = Message(raw, 0)
-    message.header()
-    return message.number(4) or None, message.number(4) or None
+def _of(opening: Opening) -> type[Cdr]:
+    return Ros1 if opening.variant == "1" else Cdr
 
 
 def _reader(opening: Opening) -> Any:
-    return require("rosbags.rosbag1", "ros").Reader(opening.path)
+    return require(f"rosbags.rosbag{opening.variant}", "ros").Reader(opening.path)
 
 
 def _faults() -> tuple[type[Exception], ...]:
     """What rosbags raises for a damaged bag."""
-    own: Any = require("rosbags.rosbag1", "ros").ReaderError
-    return own, OSError, EOFError, AssertionError, LookupError, UnicodeDecodeError, struct.error, zlib.error
+    own = [require(f"rosbags.rosbag{version}", "ros").ReaderError for version in "12"]  # type: ignore[attr-defined]
+    zstd: Any = require("rosbags.rosbag2.reader", "ros").zstd  # type: ignore[attr-defined]
+    return (
+        *own, zstd.ZstdError, sqlite3.Error, OSError, EOFError, AssertionError, LookupError, UnicodeError, TypeError,
+        ValueError, AttributeError, MemoryError, ArithmeticError, struct.error, zlib.error, RuntimeError, *_apsw(),
+    )  # fmt: skip
 
 
-def _take_apart(raw: Any, row: int) -> tuple[int, int, Array]:
-    """(height, width, events) of one message."""
-    data = np.frombuffer(raw, np.uint8)
-
-    def word(at: int) -> int:
-        if at + 4 > len(data):
-            raise BrokenError(f"event {row:,}: a message of {len(data)} bytes that is cut off")
-        return int.from_bytes(data[at : at + 4].tobytes(), "little")
-
-    at = 16 + word(12)
-    height, width, count = word(at), word(at + 4), word(at + 8)
-    at += 12
-    if at + count * _EVENT.itemsize > len(data):
-        raise BrokenError(f"event {row:,}: a message that says {count:,} events, in {len(data):,} bytes")
-    return height, width, data[at : at + count * _EVENT.itemsize].view(_EVENT)
+def _apsw() -> tuple[type[Exception], ...]:
+    """The errors of the SQLite that rosbags uses."""
+    try:
+        return (require("apsw", "ros").Error,)  # type: ignore[attr-defined]
+    except ImportError:
+        return ()
