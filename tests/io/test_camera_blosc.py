@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eventflow.errors import InputError
-from eventflow.io import read_events
+from eventflow.io import ReadWarning, read_events
 from eventflow.io.cameras import _blosc
 
 hdf5plugin = pytest.importorskip("hdf5plugin", reason="needs the extra vision")
@@ -75,8 +75,11 @@ def test_a_damaged_chunk(damage: str, tmp_path: Path) -> None:
         raw = bytearray(chunks.read_direct_chunk((3000,))[1])
         bits = raw[:16] + bytes(255 - byte for byte in raw[16:])
         chunks.write_direct_chunk((3000,), bytes({"zeros": bytearray(len(raw)), "cut": raw[:20], "bits": bits}[damage]))
-    with pytest.raises(InputError, match=r"byte [\d,]+, in /events/x: event 0: "):
+    with pytest.raises(InputError, match=r"byte [\d,]+, in /events/x: event 3,000: "):
         read_events(path)
+    with pytest.warns(ReadWarning, match="3,000 events before that were kept"):
+        part = read_events(path, recover=True)
+    assert np.array_equal(part.t - 1000, COLUMNS["t"][:3000]) and np.array_equal(part.marks["x"], COLUMNS["x"][:3000])
 
 
 def test_a_chunk_that_was_never_written(tmp_path: Path) -> None:

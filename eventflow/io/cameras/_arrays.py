@@ -18,6 +18,7 @@ import numpy as np
 from eventflow.errors import InputError
 from eventflow.io._text import Progress
 from eventflow.io.cameras._lines import EXPONENTS
+from eventflow.io.cameras._npz import FAULTS, archive, member_place
 from eventflow.io.cameras._order import NAMES, Told, declared, tell
 from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
 
@@ -30,7 +31,8 @@ _FIELDS = ("t", "x", "y", "p")
 class _Member:
     """One array in the file: its dtype, length, and how to open the bytes after its header.
 
-    ``skip``: bytes before its first row. ``table``: n x 4 numbers, "C" row by row or "F" column by column.
+    ``skip``: bytes before its first row. ``table``: n x 4 numbers, "C" row by row or "F" column by column. ``cut``: the
+    archive has no directory.
     """
 
     dtype: np.dtype[Any]
@@ -38,6 +40,7 @@ class _Member:
     name: str | None = None
     skip: int = 0
     table: str = ""
+    cut: bool = False
 
     def column(self, i: int) -> _Member:
         """Of a table that is stored column by column."""
@@ -64,10 +67,16 @@ class ArraySource(Source):
             files = {key: _open_member(self.opening, member) for key, member in self.members.items()}
             for row in range(0, length, _ROWS):
                 count = min(_ROWS, length - row)
-                arrays = {key: _rows(file, self.members[key], (row, count)) for key, file in files.items()}
+                read = {key: _rows(file, self.members[key], count) for key, file in files.items()}
+                shortest = min(read, key=lambda key: len(read[key][0]))
+                there, fault = len(read[shortest][0]), read[shortest][1]
+                arrays = {key: array[:there] for key, (array, _) in read.items()}
                 whole = arrays.get("all")
                 t, x, y, p = (arrays[k] if whole is None else whole[self.fields[k]] for k in _FIELDS)
                 yield as_columns(_in_us(t, self.exponent), x, y, p, first=row)
+                if fault:
+                    place = member_place(self.opening.path, self.members[shortest].name)
+                    raise BrokenError(f"{place}event {row + there:,}: {fault}")
                 progress.at(progress.total * (row + count) // length)
         finally:
             progress.stop()
@@ -104,30 +113,61 @@ def open_npz(opening: Opening) -> ArraySource:
         raise opening.error(f"its arrays have different lengths: {lengths}")
     chosen = {key: member for key, member in found.items() if member is not None}
     source = ArraySource(opening, members=chosen, exponent=_exponent(opening, chosen["t"].dtype))
+    if chosen["t"].cut:
+        source.doubts.append("its directory is missing, it is cut off; its arrays were read in the order of the file")
     return _with_facts(source, facts)
 
 
 def _members(opening: Opening) -> tuple[dict[str, _Member], dict[str, Any], list[InputError]]:
     """The arrays, the numbers height, width and span among them, and what is wrong with arrays that are of no use."""
-    members, facts, other = {}, {}, []
     try:
-        with zipfile.ZipFile(opening.path) as archive:
-            if foreign := [name for name in archive.namelist() if not name.endswith(".npy")]:
-                held = ", ".join(foreign[:4])
-                raise opening.error(f"a zip archive with {held}; expected numpy's arrays. Unpack it first")
-            for name in archive.namelist():
-                key = name.removesuffix(".npy")
-                with archive.open(name) as file:
-                    try:
-                        member = _header(opening, file, name)
-                    except InputError as error:
-                        other.append(error)
-                        continue
-                    members[key] = member
-                    if key in ("height", "width", "span") and member.dtype.kind in "iu" and member.length <= 2:
-                        facts[key] = np.frombuffer(file.read(member.dtype.itemsize * member.length), member.dtype)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError) as error:
-        raise opening.error(f"an .npz archive that cannot be opened ({error}); it is probably cut off") from None
+        with archive(opening.path) as whole:
+            return _listed(opening, whole)
+    except FAULTS as error:
+        if isinstance(error, InputError):
+            raise
+        return _left(opening, error)
+
+
+def _left(
+    opening: Opening, error: Exception
+) -> tuple[dict[str, _Member], dict[str, Any], list[InputError]]:  # fmt: skip
+    """What is left of an archive that cannot be opened, where that is wanted."""
+    told = f"an .npz archive that cannot be opened ({error})"
+    if zipfile.is_zipfile(opening.path):
+        raise opening.error(told) from None
+    place = member_place(opening.path, None)
+    if not opening.recover:
+        advice = f"To have the events before that: read_events({str(opening.path)!r}, recover=True)"
+        raise opening.error(f"{place}{told}; it is probably cut off. {advice}") from None
+    with archive(opening.path, cut=True) as part:
+        members, facts, other = _listed(opening, part)
+    if None in (_named(members, NAMES[key]) for key in _FIELDS) and not any(
+        member.dtype.names or member.table for member in members.values()
+    ):
+        held = ", ".join(members) or "nothing"
+        raise opening.error(f"{place}{told}; what is left of it, {held}, makes no events") from None
+    return {key: replace(member, cut=True) for key, member in members.items()}, facts, other
+
+
+def _listed(opening: Opening, whole: Any) -> tuple[dict[str, _Member], dict[str, Any], list[InputError]]:
+    members: dict[str, _Member] = {}
+    facts: dict[str, Any] = {}
+    other: list[InputError] = []
+    if foreign := [name for name in whole.namelist() if not name.endswith(".npy")]:
+        held = ", ".join(foreign[:4])
+        raise opening.error(f"a zip archive with {held}; expected numpy's arrays. Unpack it first")
+    for name in whole.namelist():
+        key = name.removesuffix(".npy")
+        try:
+            with whole.open(name) as file:
+                members[key] = member = _header(opening, file, name)
+                if key in ("height", "width", "span") and member.dtype.kind in "iu" and member.length <= 2:
+                    facts[key] = np.frombuffer(file.read(member.dtype.itemsize * member.length), member.dtype)
+        except FAULTS as error:
+            own = isinstance(error, InputError)
+            place = member_place(opening.path, name)
+            other.append(error if own else opening.error(f"{place}{name} is damaged ({error})"))
     return members, facts, other
 
 
@@ -173,9 +213,10 @@ def _first(opening: Opening, member: _Member) -> Array:
     read = []
     for part in parts:
         with _open_member(opening, part) as file:
-            read.append(_rows(file, part, (0, rows)))
+            read.append(_rows(file, part, rows)[0])
     columns = [read[0][str(i)] for i in range(4)] if member.table == "C" else read
-    return np.stack([column.astype(np.float64) for column in columns], 1)
+    there = min(map(len, columns))
+    return np.stack([column[:there].astype(np.float64) for column in columns], 1)
 
 
 def _structured(opening: Opening, member: _Member) -> ArraySource:
@@ -244,22 +285,19 @@ def _open_member(opening: Opening, member: _Member) -> IO[bytes]:
     if member.name is None:
         file: IO[bytes] = opening.path.open("rb")
     else:
-        file = zipfile.ZipFile(opening.path).open(member.name)
+        file = archive(opening.path, cut=member.cut).open(member.name)
     _header(opening, file, member.name)
     file.seek(member.skip, 1)
     return file
 
 
-def _rows(file: IO[bytes], member: _Member, rows: tuple[int, int]) -> Array:
-    first, count = rows
-    wanted = count * member.dtype.itemsize
+def _rows(file: IO[bytes], member: _Member, count: int) -> tuple[Array, str]:
+    """The next rows, or those that can be read, and then what is wrong."""
+    name, size = member.name or "the array", member.dtype.itemsize
     try:
-        data = file.read(wanted)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise BrokenError(f"event {first:,}: {member.name or 'the array'} is damaged ({error})") from None
-    if len(data) < wanted:
-        raise BrokenError(
-            f"event {first + len(data) // member.dtype.itemsize:,}: {member.name or 'the array'} is cut off; it should "
-            f"hold {member.length:,} events"
-        )
-    return np.frombuffer(data, member.dtype)
+        data = file.read(count * size)
+    except FAULTS as error:
+        return np.empty(0, member.dtype), f"{name} is damaged ({error})"
+    there = len(data) // size
+    fault = f"{name} is cut off; it should hold {member.length:,} events" if there < count else ""
+    return np.frombuffer(data, member.dtype, there), fault

@@ -8,7 +8,7 @@ import numpy as np
 
 from eventflow.errors import InputError
 from eventflow.io.cameras._fault_place import FAULTS, chunk_place
-from eventflow.io.cameras._source import Array, BrokenError
+from eventflow.io.cameras._source import Array, BrokenError, as_columns
 from eventflow.ops.decode_ecf import decode_ecf
 
 
@@ -24,7 +24,11 @@ class EcfRows:
         size = self._data.chunks[0]
         parts = []
         for number in range(lo // size, (hi - 1) // size + 1):
-            columns = self._chunk(number)
+            try:
+                columns = self._chunk(number)
+            except BrokenError as error:
+                kept = [np.concatenate(column) for column in zip(*parts, strict=True)]
+                raise BrokenError(str(error), as_columns(*kept, first=lo) if kept else None) from None
             begin = number * size
             parts.append([column[max(lo - begin, 0) : hi - begin] for column in columns])
         t, x, y, p = (np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -12,8 +12,11 @@ _AEDAT4 = 14
 FAULTS = (OSError, KeyError, RuntimeError, ValueError)
 
 
-def hdf5_place(sets: tuple[Any, ...], rows: tuple[int, int]) -> str:
-    """Of the first chunk of these rows that cannot be read: "byte N, in /events/x: "; nothing if all can."""
+def hdf5_place(sets: tuple[Any, ...], rows: tuple[int, int]) -> tuple[int, str]:
+    """Of the first chunk of these rows that cannot be read: its row, and "byte N, in /events/x: ".
+
+    The first row and nothing if all can.
+    """
     found = []
     for data in sets:
         size = data.chunks[0] if data.chunks else max(rows[1] - rows[0], 1)
@@ -23,7 +26,7 @@ def hdf5_place(sets: tuple[Any, ...], rows: tuple[int, int]) -> str:
             except FAULTS:
                 found.append((begin, chunk_place(data, begin)))
                 break
-    return min(found, default=(0, ""))[1]
+    return min(found, default=(rows[0], ""))
 
 
 def chunk_place(data: Any, row: int) -> str:

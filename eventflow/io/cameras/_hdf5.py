@@ -60,6 +60,7 @@ class Hdf5Source(Source):
         progress = Progress(self.opening.path)
         row = stop = 0
         sets: tuple[Any, ...] = ()
+        reader: Reader | None = None
         try:
             with opened(self.opening, self.cache) as file:
                 try:
@@ -81,8 +82,9 @@ class Hdf5Source(Source):
                 except FAULTS as error:
                     if isinstance(error, InputError):
                         raise
-                    place = hdf5_place(sets, (row, stop))
-                    raise BrokenError(f"{place}event {row:,}: {_reason(error)}") from None
+                    at, place = hdf5_place(sets, (row, stop))
+                    told = f"{place}event {max(at, row):,}: {_reason(error)}"
+                    raise BrokenError(told, _before(reader, row, at)) from None
         finally:
             progress.stop()
 
@@ -111,6 +113,16 @@ class Hdf5Source(Source):
         """How many rows to read first: up to just past ``end``, if the index says where that is."""
         last = reader.narrow(end)[1] + 1 if reader.narrow is not None and end is not None else row
         return last - row if 0 < last - row <= _WINDOW else _ROWS
+
+
+def _before(reader: Reader | None, row: int, stop: int) -> Columns | None:
+    """What can be read of a block that holds a fault: these rows."""
+    if reader is None or stop <= row:
+        return None
+    try:
+        return as_columns(*reader.rows(row, stop), first=row)
+    except FAULTS:
+        return None
 
 
 def _bisect(reader: Reader, start: int, rows: tuple[int, int]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.io._report import ReadReport
-from eventflow.io.cameras._source import BrokenError, Columns, Source, checked
+from eventflow.io.cameras._source import BrokenError, Columns, Source, checked, delivered
 
 #: Most events of a chunk, unless told otherwise.
 SIZE = 1 << 20
@@ -118,7 +118,7 @@ class Recording:
         blocks = source.blocks(start, end if enough is None else enough)
         if every is not None and start is not None:
             blocks = source.aligned(start, every)
-        rows = 0
+        blocks, rows = delivered(blocks), 0
         try:
             for block in blocks if source.sorted else checked(source, blocks):
                 cut = _within(block, start, end)

@@ -41,7 +41,8 @@ class BagSource(Source):
                     message = _of(self.opening)(raw, row)
                     block = array(message) if kind in ARRAYS else packets.take(message)
                 except BrokenError as error:
-                    raise BrokenError(f"{fault_place(path, bytes(raw))}event {row:,}: {error}") from None
+                    told = f"{fault_place(path, bytes(raw))}event {row:,}: {error}"
+                    raise BrokenError(told, error.kept) from None
                 row += len(block.t)
                 yield block
                 if end is not None and len(block.t) and block.t[-1] >= end:

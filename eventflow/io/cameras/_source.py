@@ -30,7 +30,12 @@ class Columns(NamedTuple):
 
 
 class BrokenError(Exception):
-    """The file cannot be read further; the events before that were delivered. The message says where and why."""
+    """The file cannot be read further. The message says where and why; the events before that were delivered, but for
+    those in ``kept``, of the block in which the fault is."""
+
+    def __init__(self, message: str, kept: Columns | None = None) -> None:
+        super().__init__(message)
+        self.kept = kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,16 @@ class Source:
         return self.blocks(start, None)
 
 
+def delivered(blocks: Iterator[Columns]) -> Iterator[Columns]:
+    """The blocks, and before a fault what was kept of its block."""
+    try:
+        yield from blocks
+    except BrokenError as error:
+        if error.kept is not None:
+            yield error.kept
+        raise
+
+
 def checked(source: Source, blocks: Iterator[Columns]) -> Iterator[Columns]:
     """The blocks, as long as time does not go back; a block in which it does is cut there."""
     last, seen = None, 0
@@ -106,8 +121,20 @@ def as_columns(t: Array, x: Array, y: Array, p: Array, *, first: int) -> Columns
     """Columns in our dtypes; p may be {0, 1}, {-1, 1} or bool. ``first`` is the number of the first event, for faults.
 
     Raises:
-        BrokenError: for a value that is none.
+        BrokenError: for a value that is none; the rows before it are kept.
     """
+    try:
+        return _columns(t, x, y, p, first)
+    except _BadRow as bad:
+        at, told = bad.args
+        raise BrokenError(told, as_columns(t[:at], x[:at], y[:at], p[:at], first=first)) from None
+
+
+class _BadRow(Exception):
+    """The row, and what is wrong with it."""
+
+
+def _columns(t: Array, x: Array, y: Array, p: Array, first: int) -> Columns:
     if p.dtype == np.bool_:
         sign = p.view(np.uint8)
     elif p.dtype == np.uint8 and p.max(initial=0) <= 1:
@@ -132,4 +159,4 @@ def as_columns(t: Array, x: Array, y: Array, p: Array, *, first: int) -> Columns
 def _refuse(wrong: Array, values: Array, name: str, expected: str, first: int) -> None:
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise BrokenError(f"event {first + at}: {name} is {values[at]}; expected {expected}")
+        raise _BadRow(at, f"event {first + at}: {name} is {values[at]}; expected {expected}")

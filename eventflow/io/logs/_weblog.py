@@ -28,7 +28,7 @@ _CHUNK, _LOOKED_AT = 1 << 16, 100
 _FIELDS = ("host", "user", "time", "method", "path", "status", "code")
 #: Apache's vhost_combined has the server's name and port before the client's address.
 _LINE = re.compile(
-    r'(?:\S+:\d+ (?=[0-9A-Fa-f:.]+ \S+ \S+ \[))?(?P<host>\S+) \S+ (?P<user>.+?) \[(?P<time>[^\]]+)\] '
+    r"(?:\S+:\d+ (?=[0-9A-Fa-f:.]+ \S+ \S+ \[))?(?P<host>\S+) \S+ (?P<user>.+?) \[(?P<time>[^\]]+)\] "
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*".*)?\s*\Z'
 )
