@@ -40,6 +40,9 @@ class CutArchive:
             while head := file.read(_HEAD.size):
                 if len(head) < _HEAD.size or head[:4] != _MAGIC:
                     break
+                letters, extra = _HEAD.unpack(head)[-2:]
+                if file.tell() + letters + extra > size:
+                    break
                 name, found = self._member(file, head, size)
                 self._members[name] = found
                 file.seek(found.end)
