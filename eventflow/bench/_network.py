@@ -75,7 +75,8 @@ def run(*, out: Path | None = None, rate: float = 6e6, seconds: float = 3.0, for
     """Send events at a steady rate from a process of its own to 127.0.0.1, and see what arrives, and how late.
 
     Latency is from the stamp that a portion of events (250 us of them) gets before it is encoded to its columns being
-    in the receiver's hands. Loss is of events. Peers that are not installed here are shown as they were measured.
+    in the receiver's hands. Loss is of events. Peers that are not installed here are shown as they were measured. The
+    last row is the machine: how late a loop is that only reads the clock, alone. Below that nobody can be.
 
     Args:
         out: folder for network.json.
@@ -93,9 +94,15 @@ def run(*, out: Path | None = None, rate: float = 6e6, seconds: float = 3.0, for
     for module, contender in (("aestream", _aestream), ("faery", _faery)):
         if importlib.util.find_spec(module) is not None:
             rows.append(contender(rate, seconds))
-    _show(rows, rate)
+    alone = _alone(seconds)
+    _show(rows, rate, alone)
     if out is not None:
-        facts = {"rate": rate, "machine": platform.processor() or platform.machine(), "measured elsewhere": MEASURED}
+        facts = {
+            "rate": rate,
+            "alone": alone,
+            "machine": platform.processor() or platform.machine(),
+            "measured elsewhere": MEASURED,
+        }
         out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**facts, "rows": [row._asdict() for row in rows]}, indent=1)
         write(text + "\n", out / "network.json")
@@ -218,26 +225,40 @@ def _faery(rate: float, seconds: float) -> Row:
     return _row(f"faery {getattr(faery, '__version__', '')}, t64", sender, latency, cpu, {})
 
 
+def _alone(seconds: float) -> tuple[float, float, float]:
+    """p50, p99 and maximum (us) of how late each microsecond is seen by a loop that does nothing else."""
+    latency, epoch = Latency(), time.time_ns() // 1000
+    last = epoch
+    while last < epoch + seconds * 1e6:
+        now = time.time_ns() // 1000
+        tally(latency.bins, np.arange(last, now) - epoch, now - epoch)
+        last = now
+    return latency.quantiles()
+
+
 def _free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _show(rows: list[Row], rate: float) -> None:
+def _milliseconds(times: tuple[float, float, float] | None) -> list[str]:
+    return [f"{us / 1e3:.2f}" for us in times] if times else ["-"] * 3
+
+
+def _show(rows: list[Row], rate: float, alone: tuple[float, float, float]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{rate:,.0f} events/s over 127.0.0.1, asked for", box=None)
     for heading in ("", "Mev/s", "lost", "p50 ms", "p99 ms", "max ms", "cores", "sender"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for row in rows:
-        times = [f"{us / 1e3:.2f}" for us in row.latency] if row.latency else ["-"] * 3
+        times = _milliseconds(row.latency)
         speed = f"{row.sent / row.seconds / 1e6:.2f}"
         table.add_row(row.name, speed, f"{row.lost:.3%}", *times, f"{row.cpu:.2f}", f"{row.sender:.2f}")
     names = " ".join(row.name for row in rows)
     for name, (lost, speed) in MEASURED.items():
         if name.split()[0] not in names:
             table.add_row(f"{name}, measured elsewhere", f"{speed / 1e6:.2f}", f"{lost:.1%}", *["-"] * 5)
+    table.add_row("this machine, a loop that reads the clock", "-", "-", *_milliseconds(alone), "1.00", "-")
     terminal().print(table)
-
-
