@@ -9,9 +9,11 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from eventflow import __version__
 from eventflow.errors import InputError, did_you_mean
@@ -52,12 +54,14 @@ _DATA = {
 }
 #: `eventflow data simulate X` where X is no event log.
 _SIMULATORS = {"sim_flow": ("eventflow.vision", "data_simulate_flow")}
+_USUAL_FORMAT = warnings.formatwarning
 _TRAIN = ("fit", "validate", "test", "predict")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    usual, warnings.formatwarning = warnings.formatwarning, _formatted
     try:
         _dispatch(words)
         sys.stdout.flush()
@@ -78,6 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return done.code if isinstance(done.code, int) else 0 if done.code is None else 2
     except Exception as error:
         return _our_fault(error)
+    finally:
+        warnings.formatwarning = usual
+
+
+def _formatted(message: Warning | str, category: type[Warning], *where: Any, **line: Any) -> str:
+    """A warning of ours is for whoever typed the command: without the place in the code."""
+    if category.__module__.partition(".")[0] == "eventflow":
+        return f"eventflow: warning: {message}\n"
+    return _USUAL_FORMAT(message, category, *where, **line)
 
 
 def _dispatch(words: list[str]) -> None:

@@ -20,7 +20,7 @@ from eventflow.io._text import Progress
 from eventflow.io.cameras._lines import EXPONENTS
 from eventflow.io.cameras._npz import FAULTS, archive, member_place
 from eventflow.io.cameras._order import NAMES, Told, declared, tell
-from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
+from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns, recovery
 
 #: Events read at a time, and rows that tell the order of columns without names.
 _ROWS, _TELLING = 1 << 18, 2000
@@ -138,8 +138,7 @@ def _left(
         raise opening.error(told) from None
     place = member_place(opening.path, None)
     if not opening.recover:
-        advice = f"To have the events before that: read_events({str(opening.path)!r}, recover=True)"
-        raise opening.error(f"{place}{told}; it is probably cut off. {advice}") from None
+        raise opening.error(f"{place}{told}; it is probably cut off. {recovery(opening.path)}") from None
     with archive(opening.path, cut=True) as part:
         members, facts, other = _listed(opening, part)
     if None in (_named(members, NAMES[key]) for key in _FIELDS) and not any(

@@ -11,7 +11,7 @@ import numpy as np
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
 from eventflow.io._report import ReadReport
-from eventflow.io.cameras._source import BrokenError, Columns, Source, checked, delivered
+from eventflow.io.cameras._source import BrokenError, Columns, Source, checked, delivered, recovery
 
 #: Most events of a chunk, unless told otherwise.
 SIZE = 1 << 20
@@ -138,7 +138,7 @@ class Recording:
         self.report.notes += [note for note in source.notes if note not in self.report.notes]
 
     def _hint(self) -> str:
-        return f"To have the events before that, with a report: read_events({self.name!r}, recover=True)"
+        return recovery(self.path)
 
     def _events(self, columns: Columns, start: int, end: int) -> Events:
         marks = {"x": columns.x, "y": columns.y, "p": columns.p}

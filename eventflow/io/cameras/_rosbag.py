@@ -18,7 +18,7 @@ from eventflow.errors import require
 from eventflow.io._text import Progress
 from eventflow.io.cameras._ros_messages import ARRAYS, PACKETS, Cdr, Packets, Ros1, array
 from eventflow.io.cameras._ros_records import bag_files, fault_place, refuse_cut, stored_messages
-from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source
+from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source, recovery
 
 TYPES = ARRAYS + PACKETS
 
@@ -91,10 +91,7 @@ def _without_index(opening: Opening, error: Exception) -> BagSource:
     """A bag that rosbags cannot open, read record by record; its facts are from what comes before the fault."""
     if not opening.recover:
         place = fault_place(opening.path)
-        raise opening.error(
-            f"{place}a bag that cannot be opened ({error}). To have the events that it still holds: "
-            f"read_events({str(opening.path)!r}, recover=True)"
-        ) from None
+        raise opening.error(f"{place}a bag that cannot be opened ({error}). {recovery(opening.path)}") from None
     held: set[tuple[str, str]] = set()
     firsts: dict[str, bytes] = {}
     try:

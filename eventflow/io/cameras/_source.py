@@ -38,6 +38,14 @@ class BrokenError(Exception):
         self.kept = kept
 
 
+def recovery(path: Path) -> str:
+    """How to have what a damaged file still holds."""
+    return (
+        f"To have the events before that, with a report: read_events({str(path)!r}, recover=True); or on the command "
+        f"line: eventflow data convert {path} recovered.h5 --recover"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What a reader is given: the file, the sensor's size where the caller knows it, the unit of its times and the
