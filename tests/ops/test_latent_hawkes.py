@@ -66,6 +66,26 @@ def test_compiled_is_the_definition(rows: int, hold: bool, dropout: bool, alike:
         torch.testing.assert_close(seen, expected, rtol=rtol, atol=bound)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize(("rows", "times"), [(0, 3), (4, 0), (1, 1), (3, 700), (1500, 2)])
+def test_compiled_intensities_are_the_definition(rows: int, times: int, hold: bool, dtype: torch.dtype) -> None:
+    gap, _, stack, _ = made(rows, 3, dtype, hold=hold)
+    u = torch.linspace(0, 9, rows * times, dtype=dtype).view(rows, times)
+    u.view(-1)[5:12] = torch.tensor([0, 1e-9, 50, 1e4, 1e9, 1e15, torch.inf])[: max(rows * times - 5, 0)]
+    with torch.no_grad():
+        seen, expected = (llh_intensity(gap, u, stack, backend=backend) for backend in ("numba", "naive"))
+        assert torch.equal(llh_intensity(gap, u, stack), seen)
+    rtol = 1e-11 if dtype == torch.float64 else 3e-4
+    torch.testing.assert_close(seen, expected, rtol=rtol, atol=rtol)
+
+
+def test_intensities_with_a_gradient_are_the_definition() -> None:
+    gap, dt, stack, _ = made(3, 2, torch.float64)
+    dt.requires_grad_()
+    assert torch.autograd.grad(llh_intensity(gap, dt[:, None], stack).sum(), dt)[0].abs().min() > 0
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_signals_of_rows(first: bool) -> None:
     _, _, stack, _ = made(2, 2, torch.float64)

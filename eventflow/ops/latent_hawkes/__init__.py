@@ -70,11 +70,14 @@ def llh_signal(
     return _module(backend, y, layer.weight_out).signal(y, below, layer, keep)
 
 
-def llh_intensity(gap: Gap, u: Tensor, stack: Stack) -> Tensor:
-    """(N, M, K) intensities a time u (N, M) after the last event: the definition, on any device."""
-    from eventflow.ops.latent_hawkes import naive
+def llh_intensity(gap: Gap, u: Tensor, stack: Stack, *, backend: str = "auto") -> Tensor:
+    """(N, M, K) intensities a time u (N, M) after the last event. "numba" gives no gradients; "auto" takes it where
+    none are asked for."""
+    import torch
 
-    return naive.intensity(gap, u, stack, None)
+    if backend == "auto" and torch.is_grad_enabled():
+        backend = "naive"
+    return _module(backend, u, stack.layers[0].rate, stack.layers[0].weight_out).intensity(gap, u, stack, None)
 
 
 def llh_compensator(

@@ -30,6 +30,23 @@ def compensator(gap: Gap, dt: Tensor, stack: Stack, rule: tuple[Any, Any], keep:
     return _Compensator.apply(*given)  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
+def intensity(gap: Gap, u: Tensor, stack: Stack, keep: Tensor | None) -> Tensor:
+    """See :func:`eventflow.ops.latent_hawkes.llh_intensity`; each moment is worked on as a gap of its own."""
+    parts = [part for layer in stack.layers for part in layer if part is not None]
+    one, none = u.new_ones(1), u.new_empty(len(u), gap.x.shape[1], 0)
+    worker = Worker(_layers(parts), [part.contiguous() for part in stack.head], (one, one), gap.step.shape[2])
+    leaves = [none if leaf is None else leaf for leaf in (gap.x, gap.step, gap.hold, keep)]
+    times, out = u.reshape(-1), u.new_empty(u.numel(), len(stack.head[1]))
+    for first in range(0, len(times), worker.each):
+        now = times[first : first + worker.each]
+        row = torch.arange(first, first + len(now)) // max(u.shape[1], 1)
+        gaps = [Rows(*(leaf[row, i] for leaf in leaves)) for i in range(gap.x.shape[1])]
+        worker.forward(gaps, now.contiguous())
+        out[first : first + len(now)] = worker.lam
+    return out.view(*u.shape, out.shape[1])
+
+
 class _Signal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, below: Tensor | None, keep: Tensor | None, *vectors: Tensor) -> Tensor:  # type: ignore[override]

@@ -17,10 +17,11 @@ from torch.nn import functional
 from eventflow.errors import InputError, did_you_mean
 from eventflow.events import PaddedBatch
 from eventflow.nn import SoftplusIntensity
-from eventflow.nn._heads import log_scaled_softplus, scaled_softplus
+from eventflow.nn._heads import log_scaled_softplus
 from eventflow.ops import scan
-from eventflow.ops.latent_hawkes import Gap, Layer, Stack, llh_compensator, llh_signal, naive
+from eventflow.ops.latent_hawkes import Gap, Layer, Stack, llh_compensator, llh_intensity, llh_signal, naive
 from eventflow.tpp._process import Rule
+from eventflow.tpp._query import by_rows
 from eventflow.tpp.models._asked import AskedProcess
 from eventflow.tpp.models._s2p2_layer import LatentHawkesLayer
 
@@ -143,10 +144,8 @@ class S2P2(AskedProcess):
         return functional.linear(signal, layer.weight_in, layer.bias_in) if gap.hold is None else gap.hold[..., i, :]
 
     def _intensity(self, state: S2P2State, u: Tensor) -> Tensor:
-        stack = self._stack()
-        top = naive.top_signal(self._gap(state), state.elapsed + u, stack, None)
-        weight, bias, log_scale = stack.head
-        return scaled_softplus(functional.linear(top, weight, bias), log_scale)
+        flat, at, shape = by_rows(state, u)
+        return llh_intensity(self._gap(flat), at, self._stack()).view(*shape, self.num_marks)
 
     def _log_intensity(self, state: S2P2State, mark: Tensor, u: Tensor) -> Tensor:
         stack = self._stack()
