@@ -110,8 +110,9 @@ def data_list() -> None:
 
 
 def data_convert(
-    source: str, target: str, *, columns: list[str] | None = None, format: str | None = None, recover: bool = False
-) -> None:
+    source: str, target: str, *, columns: list[str] | None = None, format: str | None = None, recover: bool = False,
+    from_zero: bool = False,
+) -> None:  # fmt: skip
     """Read a file (or a dataset, into a folder of one parquet file a split) and write it in the target's format.
 
     Args:
@@ -125,8 +126,12 @@ def data_convert(
         format: of the source: parquet, easytpp, pkl, csv, jsonl, xes, weblog, or a camera's, such as evt3; found from
             its content by default.
         recover: of a camera's recording that is cut off or damaged, take the events before the fault, with a warning.
+        from_zero: let the times of a camera's file count from where it began: .raw and .dat cannot hold times since
+            1970.
     """
     if "://" in source or "://" in target:
+        if from_zero:
+            raise InputError("--from_zero is for files; record first, then convert the recording")
         return _convert_live(source, target, format=format, recover=recover)
     out = Path(target)
     if _is_file(source):
@@ -134,10 +139,12 @@ def data_convert(
         if is_recording(source, format=format, columns=said):
             said = said if isinstance(said, str) else None
             recording = open_recording(source, format=format, schema=schema, recover=recover, columns=said)
-            report = convert_recording(recording, out)
+            report = convert_recording(recording, out, from_zero=from_zero)
             if report is not None:
                 report.warn()
                 return
+        if from_zero:
+            raise InputError(f"--from_zero is for recordings of a camera and their formats, not from {source} to {out}")
         events = read_events(source, format=format, columns=said, schema=schema, recover=recover)
         write_events(events, out)
         return

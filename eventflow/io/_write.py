@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -60,14 +61,26 @@ def write_events(events: Events, path: str | PathLike[str], *, format: str | Non
         {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv, "easytpp": _easytpp}[name](events, temporary)
 
 
-def convert_recording(recording: Recording, path: Path) -> ReadReport | None:
-    """Write a recording chunk by chunk, in constant memory; None if the target's format is not a camera's."""
+def convert_recording(recording: Recording, path: Path, *, from_zero: bool = False) -> ReadReport | None:
+    """Write a recording chunk by chunk, in constant memory; None if the target's format is not a camera's.
+
+    ``from_zero``: times count from where the recording began, or from its first event.
+    """
     name = _chosen(path, None)
     if name not in CAMERA_WRITERS:
         return None
     with replacing(path) as temporary:
-        write_recording(recording.chunks(), temporary, name, span=recording.stated_span)
+        chunks, span = recording.chunks(), recording.stated_span
+        if from_zero:
+            chunks, span = _from_zero(chunks, None if span is None else span[0]), span and (0, span[1] - span[0])
+        write_recording(chunks, temporary, name, span=span)
     return recording.report
+
+
+def _from_zero(chunks: Iterator[Events], begin: int | None) -> Iterator[Events]:
+    for events in chunks:
+        begin = int(events.span[0, 0]) if begin is None else begin
+        yield replace(events, t=events.t - begin, span=events.span - begin)
 
 
 def _stated(events: Events) -> tuple[int, int] | None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eventflow.cli import main
+from eventflow.events import Events, Schema
+from eventflow.io import read_events, write_events
 
 FILES: dict[str, bytes] = {
     "empty.csv": b"",
@@ -39,6 +42,31 @@ def test_info_describes_what_convert_refuses(tmp_path: Path, capsys: pytest.Capt
     assert main(["data", "info", str(tmp_path / "unsorted.csv")]) == 0
     assert "1 row goes back in time" in " ".join(capsys.readouterr().out.split())
     assert main(["data", "list"]) == 0 and "taxi" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["rec.raw", "rec.evt2", "rec.dat", "rec.npz"])
+@pytest.mark.parametrize("stated", [False, True])
+def test_times_since_1970_count_from_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, stated: bool
+) -> None:
+    t = 1_600_000_000_000_000 + np.cumsum(np.random.default_rng(0).integers(0, 9, 500))
+    start = int(t[0]) - (70 if stated else 0)
+    schema = Schema(unit="us", height=480, width=640)
+    columns = {"x": np.arange(500) % 640, "y": np.arange(500) % 480, "p": np.arange(500) % 2}
+    write_events(Events.of(t, span=(start, int(t[-1]) + 1), schema=schema, **columns), tmp_path / "rec.h5")
+    words = ["data", "convert", str(tmp_path / "rec.h5"), str(tmp_path / name)]
+    if name in ("rec.raw", "rec.dat"):
+        assert main(words) == 2 and "--from_zero" in capsys.readouterr().err
+    assert main([*words, "--from_zero"]) == 0
+    events = read_events(tmp_path / name, schema=schema)
+    begin = read_events(tmp_path / "rec.h5").span[0, 0]
+    assert np.array_equal(events.t, t - begin) and np.array_equal(events.marks["x"], columns["x"])
+
+
+def test_logs_do_not_count_from_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.csv").write_text("t,mark\n5,0\n6,1\n")
+    assert main(["data", "convert", str(tmp_path / "log.csv"), str(tmp_path / "log.parquet"), "--from_zero"]) == 2
+    assert "for recordings of a camera" in capsys.readouterr().err
 
 
 def test_one_event_converts(tmp_path: Path):

@@ -19,7 +19,10 @@ from eventflow.ops.parse_events import format_events
 
 #: Rows of a chunk of HDF5: a window of 100 ms unpacks little that it does not need.
 _CHUNK = 1 << 16
-_ANY_TIMES = ".h5, .npz, .txt and .parquet"
+_ANY_TIMES = (
+    "Formats that hold any times: .h5, .npz, .txt and .parquet. To let them count from the beginning: eventflow data "
+    "convert SOURCE TARGET --from_zero"
+)
 #: What takes the chunks, in order.
 Write = Callable[[Columns], None]
 
@@ -48,7 +51,7 @@ def raw(path: Path, facts: Facts, version: str) -> Iterator[Write]:
             try:
                 words, state = encode(*columns, state=state)
             except InputError as error:
-                raise InputError(f"{error}. Formats that hold any times: {_ANY_TIMES}") from None
+                raise InputError(f"{error}. {_ANY_TIMES}") from None
             file.write(words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes())
 
         yield write
@@ -198,7 +201,7 @@ class _Counter:
             raise InputError(
                 f"a {self.name} file counts time in {self.bits} bits: it can hold neither a beginning after "
                 f"{1 << self.bits:,} us nor a silence of {1 << (self.bits - 1):,} us; here it begins at {t[0]:,} us. "
-                f"Formats that hold any times: {_ANY_TIMES}"
+                f"{_ANY_TIMES}"
             )
         for name, column, most in (("x", columns.x, self.x), ("y", columns.y, self.y)):
             if column.max() >= most:
