@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eventflow.errors import InputError
-from eventflow.ops.latent_hawkes import Gap, Layer, Stack, llh_compensator, llh_intensity, llh_signal, naive
+from eventflow.ops.latent_hawkes import Gap, Layer, Stack, _chunk, llh_compensator, llh_intensity, llh_signal, naive
 from eventflow.ops.quadrature import gauss_legendre_graded
 
 WIDE, STATES, MARKS = 32, 16, 3
@@ -78,6 +78,17 @@ def test_compiled_intensities_are_the_definition(rows: int, times: int, hold: bo
         assert torch.equal(llh_intensity(gap, u, stack), seen)
     rtol = 1e-11 if dtype == torch.float64 else 3e-4
     torch.testing.assert_close(seen, expected, rtol=rtol, atol=rtol)
+
+
+def test_memory_that_was_made_in_inference_mode_serves_outside() -> None:
+    _chunk._rooms.cache_clear()
+    gap, dt, stack, _ = made(3, 2, torch.float64)
+    with torch.inference_mode():
+        seen = llh_intensity(gap, dt[:, None], stack, backend="numba")
+    with torch.no_grad():
+        assert torch.equal(llh_intensity(gap, dt[:, None], stack, backend="numba"), seen)
+    wanted = leaves(gap, dt, stack)
+    torch.autograd.grad(llh_compensator(gap, dt, stack, gauss_legendre_graded(1), backend="numba").sum(), wanted)
 
 
 def test_intensities_with_a_gradient_are_the_definition() -> None:

@@ -52,8 +52,9 @@ class Rows(NamedTuple):
 def _rooms(_thread: int, layers: int, rows: int, states: int, hidden: int, dtype: torch.dtype) -> Any:
     wide = 2 * states
     sizes = ((rows, wide), (rows, wide), (rows, wide), (rows, hidden), (rows, hidden), (rows,))
-    kept = [Room(*(torch.zeros(size, dtype=dtype) for size in sizes)) for _ in range(layers)]
-    return kept, [torch.zeros(rows, n, dtype=dtype) for n in (wide, hidden, hidden, hidden)]
+    with torch.inference_mode(False):  # what is made within could not be written to outside of it
+        kept = [Room(*(torch.zeros(size, dtype=dtype) for size in sizes)) for _ in range(layers)]
+        return kept, [torch.zeros(rows, n, dtype=dtype) for n in (wide, hidden, hidden, hidden)]
 
 
 class Worker:
