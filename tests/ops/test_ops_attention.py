@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eventflow.errors import InputError
-from eventflow.ops.attention import Seen, attention, self_attention
+from eventflow.ops.attention import Seen, attention, attention_and_total, joined, self_attention
 
 
 def drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[list[Tensor], Seen]:
@@ -44,6 +44,23 @@ def test_all_paths_are_the_definition(
     rtol = 1e-11 if dtype == torch.float64 else 3e-4
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("backend", ["naive", "numba", "torch"])
+@given(
+    seed=st.integers(0, 999), rows=st.integers(0, 3), places=st.integers(0, 35), cut=st.integers(0, 20),
+    width=st.sampled_from([1, 16, 20]), rest=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None, max_examples=25)
+def test_two_runs_make_one(backend: str, seed: int, rows: int, places: int, cut: int, width: int, rest: bool) -> None:
+    (query, key, value), seen = drawn(seed, (rows, places, 2, 20, 2, width), torch.float64)
+    query = query * 9
+    early, late = seen._replace(stop=seen.stop.clamp_max(cut)), seen._replace(first=seen.first.clamp_min(cut))
+    one = attention_and_total(query, key, value, early, rest=rest, backend=backend)
+    two = attention_and_total(query, key, value, late, backend=backend)
+    assert one[1].shape == query.shape[:3]
+    torch.testing.assert_close(joined(one, two), attention(query, key, value, seen, rest=rest, backend="naive"))
+    torch.testing.assert_close(one, attention_and_total(query, key, value, early, rest=rest, backend="naive"))
 
 
 @pytest.mark.parametrize("rest", [False, True])

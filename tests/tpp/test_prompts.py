@@ -114,6 +114,21 @@ def test_what_is_retrieved_depends_on_the_past_and_the_row_alone(
     assert not torch.equal(retrieved(process, changed, monkeypatch), whole)
 
 
+def test_states_that_are_only_asked_are_those_that_go_on() -> None:
+    """With gradients, queues and prompts of each event's own; without, all events look back on one table."""
+    process = wild(MODELS["attnhp"]()).double()
+    batch, u = pad(events(), dtype=torch.float64), torch.rand(4, 12, 3, dtype=torch.float64)
+    said = []
+    for taken in (True, False):
+        with torch.set_grad_enabled(taken):
+            left, last = process.left_states(batch)
+            answers = process.intensity(left, u), process.intensity(last, u[:, 0]), process._match(left)
+            said.append([answer.detach() for answer in (*answers, process._match(last))])
+    torch.testing.assert_close(said[0], said[1])
+    with torch.no_grad(), pytest.raises(InputError, match="asked, but not continued"):
+        process.update(process.left_states(batch)[1], batch.mark[:, 0])
+
+
 def test_the_time_is_that_of_the_stream(process: PointProcess) -> None:
     """A sequence knows when it began, also beyond the reach of float32, and shifting it changes what it says."""
     long_ago, now = events(start=0.0), events(start=3_000_000.0)

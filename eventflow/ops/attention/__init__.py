@@ -36,6 +36,32 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, seen: Seen, *, rest: bool = False, backend: str = "auto"
 ) -> Tensor:
     """(N, R, heads, d), as defined above."""
+    _check(query, key, value, seen)
+    return _module(backend, query).attention(query, key, value, seen, rest)
+
+
+def attention_and_total(
+    query: Tensor, key: Tensor, value: Tensor, seen: Seen, *, rest: bool = False, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """:func:`attention`, and log(rest + sum_j f_j) (N, R, heads), -inf where that is 0: two runs make one with
+    :func:`joined`. No gradients, but by "naive"."""
+    _check(query, key, value, seen)
+    chosen = _module(backend, query)
+    if not hasattr(chosen, "attention_and_total"):
+        from eventflow.ops.attention import naive as chosen
+    return chosen.attention_and_total(query, key, value, seen, rest)
+
+
+def joined(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """(N, R, heads, d) attention to what either of two saw, of which each is (out, log of its total)."""
+    import torch
+
+    total = torch.logaddexp(first[1], second[1])
+    total = torch.where(total > -torch.inf, total, 0)
+    return sum(out * (own - total).exp()[..., None] for out, own in (first, second))  # type: ignore[return-value]
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, seen: Seen) -> None:
     if query.dim() != 4 or key.dim() != 4 or key.shape != value.shape or query.shape[2:] != key.shape[2:]:
         raise InputError(
             f"attention: query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}; expected "
@@ -48,7 +74,6 @@ def attention(
         )
     if (len(key) if seen.of is None else len(seen.of)) != len(query):
         raise InputError(f"attention: {len(query)} rows of queries and of={seen.of}; expected the sequence of each row")
-    return _module(backend, query).attention(query, key, value, seen, rest)
 
 
 def self_attention(packed: Tensor, seen: Seen, *, backend: str = "auto") -> Tensor:

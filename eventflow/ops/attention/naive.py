@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 def attention(query: Tensor, key: Tensor, value: Tensor, seen: Seen, rest: bool) -> Tensor:
     """See :func:`eventflow.ops.attention.attention`."""
+    return attention_and_total(query, key, value, seen, rest)[0]
+
+
+def attention_and_total(query: Tensor, key: Tensor, value: Tensor, seen: Seen, rest: bool) -> tuple[Tensor, Tensor]:
+    """See :func:`eventflow.ops.attention.attention_and_total`."""
     there = looked_at(seen, key)[:, :, None]  # (N, R, 1, S)
     of = torch.arange(len(query), device=key.device) if seen.of is None else seen.of
     logits = torch.einsum("nrhd,nshd->nrhs", query, key[of]) / math.sqrt(query.shape[-1])
@@ -23,7 +28,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Seen, rest: bool)
     f = torch.where(there, torch.exp(logits - top), 0)
     below = f.sum(-1) + (torch.exp(-top[..., 0]) if rest else 0)
     out = torch.einsum("nrhs,nshd->nrhd", f, value[of])
-    return out / torch.where(below > 0, below, 1)[..., None]
+    return out / torch.where(below > 0, below, 1)[..., None], top[..., 0] + below.log()
 
 
 def looked_at(seen: Seen, key: Tensor) -> Tensor:

@@ -39,6 +39,19 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Seen, rest: bool)
 
 
 @row_by_row
+@torch.no_grad()
+def attention_and_total(query: Tensor, key: Tensor, value: Tensor, seen: Seen, rest: bool) -> tuple[Tensor, Tensor]:
+    """See :func:`eventflow.ops.attention.attention_and_total`."""
+    plan, (rows, places, heads, width) = _plan(seen, query, key, rest), query.shape
+    out, kept = _forward(plan, *(_padded(x) for x in (query, key, value)))
+    top, inverse = torch.from_numpy(kept).view(rows, heads, -(-places // LANES), 2, LANES).movedim(3, 0)
+    lane = torch.arange(places)
+    lane[places // LANES * LANES :] += -places % LANES  # the lanes that a last block has to spare are its first
+    total = (top - inverse.log()).flatten(2)[..., lane]
+    return out[..., :width], torch.where(total < torch.inf, total, -torch.inf).transpose(1, 2)
+
+
+@row_by_row
 def self_attention(packed: Tensor, seen: Seen) -> Tensor:
     """See :func:`eventflow.ops.attention.self_attention`."""
     plan = _plan(seen, packed[:, :, 0], packed[:, :, 1], False)

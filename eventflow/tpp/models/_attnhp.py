@@ -46,8 +46,9 @@ class AttNHPState(NamedTuple):
 
 
 class AttNHPLook(NamedTuple):
-    """A state that can be asked, not continued: ``past``, keys and values (B, S, layers, heads, d) of whole sequences;
-    ``of`` (...) which sequence, ``stop`` (...) how many of its places lie behind; ``clock``, ``elapsed`` as above."""
+    """A state that can be asked, not continued: ``past``, keys and values (B, S, layers, heads, d) of whole sequences
+    (and what a subclass adds); ``of`` (...) which sequence, ``stop`` (...) how many of its places lie behind;
+    ``clock``, ``elapsed`` as above."""
 
     past: Shared
     of: Tensor
@@ -176,7 +177,12 @@ class AttNHP(QueuedProcess):
         by_h = [torch.block_diag(*layer) for layer in weight[:, :, self.time_size :]]
         return token.repeat(1, self.heads), list(zip(by_z, by_h, bias, strict=True))
 
-    def _climbed(self, times: Tensor, past: tuple[Tensor, Tensor], seen: Seen) -> Tensor:
+    def _attend(self, query: Tensor, layer: int, past: tuple[Tensor, ...], seen: Seen) -> Tensor:
+        """What queries (N, R, heads, d) attend to in one layer of ``past``, (N, R, heads, d)."""
+        key, value = (x[:, :, layer] for x in past)
+        return attention(query, key, value, seen, rest=True)
+
+    def _climbed(self, times: Tensor, past: tuple[Tensor, ...], seen: Seen) -> Tensor:
         """(N, R, K) intensities at times (N, R), counted from the start: up all layers at once, over the runs ``seen``
         of keys and values (B, S, layers, heads, d). ``seen`` may have R J places, J = K for a query a mark, else 1."""
         token, asking = self._askers()
@@ -186,8 +192,7 @@ class AttNHP(QueuedProcess):
             z, h = z.repeat_interleave(each, 0), h.repeat(times.numel(), 1)
         for layer, (by_z, by_h, bias) in enumerate(asking):
             query = torch.addmm(torch.addmm(bias, h, by_h), z, by_z).view(shape)
-            key, value = (x[:, :, layer] for x in past)
-            h = h + attention(query, key, value, seen, rest=True).reshape(len(z), width).tanh()
+            h = h + self._attend(query, layer, past, seen).reshape(len(z), width).tanh()
         h = h.view(*times.shape, each, width)
         if self.query is not None:
             return self.head(h[:, :, 0])
@@ -282,16 +287,21 @@ class AttNHP(QueuedProcess):
         if self.compat:
             return super().left_states(batch)
         self._check_marks(batch)
-        keys, values, clock = self._row(batch.mark, torch.where(batch.mask, self._gaps(batch.dt), 0))
+        shared, clock = self._looked_back_on(batch)
         place, lengths = torch.arange(batch.mask.shape[1], device=clock.device), batch.lengths[:, None]
-        line, past = torch.arange(len(batch), device=clock.device)[:, None], Shared((keys, values))
+        line, past = torch.arange(len(batch), device=clock.device)[:, None], Shared(shared)
 
         def states(last: Tensor) -> AttNHPLook:
-            elapsed = torch.zeros_like(last, dtype=keys.dtype)
+            elapsed = torch.zeros_like(last, dtype=shared[0].dtype)
             return AttNHPLook(past, line.expand_as(last), last + 1, clock.gather(1, last), elapsed)
 
         left, last = states(torch.minimum(place, lengths)), states(lengths)
         return left, map_state(lambda leaf: leaf[:, 0], last)
+
+    def _looked_back_on(self, batch: PaddedBatch) -> tuple[tuple[Tensor, ...], Tensor]:
+        """(what :class:`AttNHPLook` calls past, (B, S) times) of a batch."""
+        keys, values, clock = self._row(batch.mark, torch.where(batch.mask, self._gaps(batch.dt), 0))
+        return (keys, values), clock
 
     def _ahead(self, mark: Tensor, gap: Tensor, ahead: Tensor) -> Tensor:
         keys, values, clock = self._row(mark, gap)

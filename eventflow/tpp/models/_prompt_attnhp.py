@@ -11,8 +11,10 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.events import PaddedBatch
 from eventflow.ops import scan
+from eventflow.ops.attention import Seen, attention_and_total, joined
 from eventflow.tpp.models._asked import QueuedProcess
-from eventflow.tpp.models._attnhp import EVERY, AttNHP, AttNHPState, _attended, _layer
+from eventflow.tpp.models._attention import NOT_CONTINUED
+from eventflow.tpp.models._attnhp import EVERY, AttNHP, AttNHPLook, AttNHPState, _attended, _layer
 from eventflow.tpp.models._prompt_pool import PromptPool
 
 
@@ -100,7 +102,9 @@ class PromptAttNHP(AttNHP):
         """The pool."""
         return self.pool
 
-    def _match(self, state: PromptAttNHPState) -> Tensor:
+    def _match(self, state: PromptAttNHPState | AttNHPLook) -> Tensor:
+        if isinstance(state, AttNHPLook):
+            return state.past.value[4][state.of, state.stop - 1]
         return state.match
 
     # -- the pool -------------------------------------------------------------------------------------------------
@@ -140,6 +144,8 @@ class PromptAttNHP(AttNHP):
         return self._update(state, torch.full((batch,), self.num_marks, device=queue.device))
 
     def _update(self, state: Any, mark: Tensor) -> Any:
+        if isinstance(state, AttNHPLook):
+            raise InputError(NOT_CONTINUED.format(name="PromptAttNHP"))
         clock = state.clock + state.elapsed
         time = state.start + clock
         total = self.discount * state.total + self.embedding(mark).detach().double()
@@ -158,7 +164,16 @@ class PromptAttNHP(AttNHP):
         return PromptAttNHPState(keys, values, there, *tokens, match, total, weight, state.start, clock, still)
 
     def _intensity(self, state: Any, u: Tensor) -> Tensor:
-        return super()._intensity(_joined(state), u)
+        return super()._intensity(state if isinstance(state, AttNHPLook) else _joined(state), u)
+
+    def _attend(self, query: Tensor, layer: int, past: tuple[Tensor, ...], seen: Seen) -> Tensor:
+        if len(past) == 2 or seen.of is None:  # prompts stand among the events
+            return super()._attend(query, layer, past, seen)
+        keys, values, *tokens = (x[..., layer, :, :] for x in past[:4])
+        last = seen.of * keys.shape[1] + seen.stop[:, 0] - 1
+        whole = Seen(torch.zeros_like(last[:1, None]), torch.full_like(last[:1, None], tokens[0].shape[1]), last)
+        events = attention_and_total(query, keys, values, seen, rest=True)
+        return joined(events, attention_and_total(query, tokens[0], tokens[1], whole))
 
     # -- whole sequences ------------------------------------------------------------------------------------------
 
@@ -185,7 +200,14 @@ class PromptAttNHP(AttNHP):
         keys, values = self._events(mark, self._encoding(clock), attend)
         return _Row(keys, values, clock, *tokens, match, total, weight, start)
 
-    left_states = QueuedProcess.left_states
+    def left_states(self, batch: PaddedBatch) -> tuple[Any, Any]:
+        """As :meth:`AttNHP.left_states`; where gradients are taken, queues as :meth:`PointProcess.left_states`."""
+        return QueuedProcess.left_states(self, batch) if torch.is_grad_enabled() else super().left_states(batch)
+
+    def _looked_back_on(self, batch: PaddedBatch) -> tuple[tuple[Tensor, ...], Tensor]:
+        row = self._row_of(batch)
+        tokens = (leaf.flatten(0, 1) for leaf in (row.prompt_keys, row.prompt_values))
+        return (row.keys, row.values, *tokens, row.match), row.clock
 
     def _queues(self, row: _Row, last: Tensor, slots: int) -> PromptAttNHPState:  # type: ignore[override]
         queue = super()._queues(row[:3], last, slots)
