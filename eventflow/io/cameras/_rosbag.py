@@ -33,7 +33,7 @@ class BagSource(Source):
     def blocks(self, start: Bound, end: Bound) -> Iterator[Columns]:
         path, row, packets = self.opening.path, 0, Packets(self)
         progress = Progress(path)
-        progress.total = sum(file.stat().st_size for file in bag_files(path))
+        progress.total = _bytes(path)
         try:
             for kind, raw, share in self._messages():
                 progress.at(int(share * progress.total))
@@ -56,7 +56,7 @@ class BagSource(Source):
     def _messages(self) -> Iterator[tuple[str, Any, float]]:
         """(type, bytes, share of the bag that lies before it) of the topic's messages, as long as there are any."""
         if not self.whole:
-            whole = self.opening.path.stat().st_size
+            whole = _bytes(self.opening.path)
             chosen = (m for m in _stored(self.opening.path) if m.topic == self.topic and m.kind in TYPES)
             yield from ((m.kind, m.raw, m.at / whole) for m in chosen)
             return
@@ -130,6 +130,10 @@ def _stored(path: Path) -> Iterator[Any]:
     """The messages of a file, or of a folder's files in the order of their names."""
     for file in bag_files(path):
         yield from stored_messages(file)
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in bag_files(path))
 
 
 def _size(opening: Opening, raw: Any) -> tuple[int | None, int | None]:
