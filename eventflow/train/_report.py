@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventflow.errors import InputError, did_you_mean
+from eventflow.tpp._settle import TOLERANCE
 from eventflow.train._data import EventData
 from eventflow.train._evaluate import baseline_rows, table
 from eventflow.train._run import provenance
@@ -29,6 +30,7 @@ def test_report(task: PointProcessTask, data: EventData, *, config: dict[str, An
         "unit": data.schema.unit,
         "seed": config.get("seed_everything"),
         "metrics": task.score.compute(),
+        "quadrature": task.settled._asdict(),
         "baselines": baseline_rows(data.events["train"], data.events["test"]),
         "checkpoint": str(checkpoint),
         **provenance(),
@@ -51,8 +53,24 @@ def report_text(report: Mapping[str, Any]) -> str:
             "",
             f"{report['model']}, gap MAE of the mean: {numbers['gap_mae_of_mean']:.4f}; "
             f"mark ECE: {numbers['mark_ece']:.4f}",
+            *_of_nodes(report["quadrature"]),
         ]
     )
+
+
+def _of_nodes(settled: Mapping[str, Any]) -> list[str]:
+    """What is to be said where the nodes of training were too few, or all were."""
+    said = []
+    nodes, trained = settled["nodes"], settled["trained"]
+    if nodes != trained:
+        said.append(
+            f"The integrals between events take {nodes} nodes a gap. The {trained} of training would say an nll/event "
+            f"of {settled['rough']:.4f} instead of {settled['nll']:.4f}: train again, with "
+            f"--model.network.quadrature {min(nodes, 4 * trained)}"
+        )
+    if abs(settled["left"]) > TOLERANCE:
+        said.append(f"Twice as many still change it by {settled['left']:.4f}: it is exact to no more than that")
+    return said
 
 
 def prediction_file(path: Path) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.events import PaddedBatch, Schema
 from eventflow.tpp import PointProcess, checkpoint_entry
+from eventflow.tpp._settle import Settled, settle
 from eventflow.train._evaluate import Score, prediction_columns
 from eventflow.train._loader import EventLoader
 from eventflow.train._references import known_as
@@ -130,9 +131,10 @@ class PointProcessTask(L.LightningModule):
     # -- judging, in float64 --------------------------------------------------------------------------------------
 
     def on_test_start(self) -> None:
-        """Weights in float64, sums at zero."""
+        """Weights in float64, as many nodes a gap as the integrals take, sums at zero."""
         self._trained_dtype = self.model.dtype
         self.double()
+        self.settled = self._settle(self.trainer.test_dataloaders)
         self.score = Score()
 
     def test_step(self, batch: PaddedBatch, batch_idx: int) -> None:
@@ -140,13 +142,21 @@ class PointProcessTask(L.LightningModule):
         self.score.add(self.model, batch)
 
     def on_test_end(self) -> None:
-        """Weights as they were."""
+        """Weights and nodes as they were."""
+        self.model.quadrature = self.settled.trained
         self.to(self._trained_dtype)
 
+    def _settle(self, loader: Any) -> Settled:
+        settled = settle(self.model, lambda: (batch.to(self.device) for batch in loader))
+        nodes = torch.tensor(settled.nodes, device=self.device)
+        self.model.quadrature = int(self.trainer.strategy.reduce(nodes, reduce_op="max"))
+        return settled
+
     def on_predict_start(self) -> None:
-        """Weights in float64."""
+        """Weights in float64, as many nodes a gap as the integrals take."""
         self._trained_dtype = self.model.dtype
         self.double()
+        self.settled = self._settle(self.trainer.predict_dataloaders)
 
     def predict_step(self, batch: PaddedBatch, batch_idx: int) -> dict[str, NDArray[Any]]:
         """Columns of the scored events of a batch of an :class:`EventLoader`, in its order."""
@@ -155,7 +165,8 @@ class PointProcessTask(L.LightningModule):
         return prediction_columns(self.model, batch, loader.events, loader.share(loader.plan()[batch_idx]))
 
     def on_predict_end(self) -> None:
-        """Weights as they were."""
+        """Weights and nodes as they were."""
+        self.model.quadrature = self.settled.trained
         self.to(self._trained_dtype)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------

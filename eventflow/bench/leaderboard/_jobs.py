@@ -109,6 +109,7 @@ def judge(run: Path, job: Job) -> dict[str, Any]:
     command("test", ["--ckpt_path", str(run)], watch=lambda done: bool(passes.append(done)))
     report = read_json(run / "metrics.json")
     model = load_model(find_checkpoint(str(run), resume=False)).model
+    model.quadrature = report["quadrature"]["nodes"]
     numbers = sum(weights.numel() for weights in model.parameters())
     test = load_dataset(job["name"])["test"]
     residuals = time_rescaling_residuals(model.double(), test)
