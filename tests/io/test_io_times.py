@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import InputError
+from eventflow.io import read_events
 from eventflow.io.logs._times import TimeParser, convert, suggest_epoch, suggest_format
 
 UTC = timezone.utc
@@ -152,3 +154,22 @@ def test_floats_and_same_units():
     same = np.array([1, 2])
     assert convert(same, "s", "s")[0] is same
     assert convert(np.array([90]), "s", "min")[0].tolist() == [1.5]
+
+
+def test_nanoseconds_since_1970_in_text_keep_every_digit(tmp_path: Path) -> None:
+    """Nineteen digits: as float64 they would be a quarter of a microsecond apart."""
+    t = 1_700_000_000_000_000_000 + np.array([1, 2, 257, 1003])
+    for name, lines in {
+        "x.csv": ["t,mark", *(f"{x},0" for x in t)], "x.tsv": ["t\tmark", *(f"+{x}\t0" for x in t)],
+        "x.jsonl": [f'{{"t": {x}, "mark": 0}}' for x in t],
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        events = read_events(tmp_path / name)
+        assert events.t.dtype == np.int64 and np.array_equal(events.t, t), name
+
+
+@pytest.mark.parametrize("far", [2**62 + 2, 2**63, -(2**63), 10**23])
+def test_integers_that_are_too_far_are_floats(far: int, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,mark\n" + "".join(f"{x},0\n" for x in sorted([1, far])))
+    events = read_events(tmp_path / "x.csv")
+    assert events.t.dtype == np.float64 and events.t.tolist() == sorted([1.0, float(far)])

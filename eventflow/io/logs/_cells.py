@@ -55,16 +55,24 @@ def as_numbers(cells: Cells) -> tuple[Array | None, Array]:
 
 
 def parse_numbers(strings: pa.Array) -> tuple[Array, Array]:
-    """Strings as int64 if all are integers, else float64, and a mask of those that are no numbers (null included)."""
+    """Strings as int64 if all are integers within +-2^62, whose differences fit, else float64, and a mask of those that
+    are no numbers (null included)."""
     trimmed = pc.utf8_trim_whitespace(strings)
     bad = np.asarray(pc.fill_null(pc.invert(pc.match_substring_regex(trimmed, _NUMBER)), True), dtype=bool)
     text = pc.if_else(pa.array(~bad), trimmed, "0") if bad.any() else trimmed
     whole = pc.all(pc.match_substring_regex(text, _INTEGER)).as_py() if len(text) else True
     plain = pc.replace_substring_regex(text, r"^\+", "")
-    return np.asarray(plain.cast(pa.int64() if whole else pa.float64())), bad
+    if whole:
+        try:
+            values = np.asarray(plain.cast(pa.int64()))
+            if not len(values) or max(int(values.max()), -int(values.min())) <= 2**62:
+                return values, bad
+        except pa.ArrowInvalid:  # beyond 64 bits
+            pass
+    return np.asarray(plain.cast(pa.float64())), bad
 
 
-_INTEGER = r"^[+-]?\d{1,18}$"
+_INTEGER = r"^[+-]?\d+$"
 _NUMBER = r"(?i)^([+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity))$"
 
 
