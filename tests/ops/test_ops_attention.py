@@ -63,6 +63,16 @@ def test_two_runs_make_one(backend: str, seed: int, rows: int, places: int, cut:
     torch.testing.assert_close(one, attention_and_total(query, key, value, early, rest=rest, backend="naive"))
 
 
+def test_two_runs_have_the_gradient_of_one() -> None:
+    (query, key, value), seen = drawn(1, (3, 5, 2, 20, 2, 16), torch.float64)
+    given = [x.requires_grad_() for x in (query, key, value)]
+    early, late = seen._replace(stop=seen.stop.clamp_max(9)), seen._replace(first=seen.first.clamp_min(9))
+    both = joined(attention_and_total(*given, early, rest=True), attention_and_total(*given, late))
+    one = attention(*given, seen, rest=True)
+    grads = [torch.autograd.grad(out.sin().sum(), given) for out in (both, one)]
+    torch.testing.assert_close(grads[0], grads[1])
+
+
 @pytest.mark.parametrize("rest", [False, True])
 def test_it_is_softmax_query_by_query(rest: bool) -> None:
     """With logits in the hundreds, so that exponentials without their largest would overflow."""

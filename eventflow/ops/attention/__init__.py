@@ -44,8 +44,11 @@ def attention_and_total(
     query: Tensor, key: Tensor, value: Tensor, seen: Seen, *, rest: bool = False, backend: str = "auto"
 ) -> tuple[Tensor, Tensor]:
     """:func:`attention`, and log(rest + sum_j f_j) (N, R, heads), -inf where that is 0: two runs make one with
-    :func:`joined`. No gradients, but by "naive"."""
+    :func:`joined`. "numba" gives no gradients; "auto" takes the definition where they are taken."""
+    import torch
+
     _check(query, key, value, seen)
+    backend = "naive" if backend == "auto" and torch.is_grad_enabled() else backend
     chosen = _module(backend, query)
     if not hasattr(chosen, "attention_and_total"):
         from eventflow.ops.attention import naive as chosen
