@@ -31,6 +31,7 @@ def test_it_reports_every_row(tmp_path, capsys) -> None:
     _voxel.run(tmp_path, recording=RECORDING, events=5_000, rounds=1)
     report = json.loads((tmp_path / "voxel.json").read_text())
     rates = report["window"]["cpu_mev_per_s"]
+    assert set(rates) == set(report["window"]["cpu_mev_per_s_after_another_job"])
     assert {"ours, time", "np.add.at, time", "DSEC's definition in torch, 8 corners"} < set(rates)
     told = capsys.readouterr().out
     assert all(rate > 0 for rate in rates.values()) and "measured scatter limit" in told
