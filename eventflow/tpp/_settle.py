@@ -31,28 +31,33 @@ class Settled(NamedTuple):
     left: float
 
 
-@torch.no_grad()
-def settle(process: PointProcess, batches: Callable[[], Iterable[PaddedBatch]]) -> Settled:
+def settle(process: PointProcess, nll: Callable[[], float]) -> Settled:
     """The least number of nodes, doubled from the process's own, that twice as many change by less than ``TOLERANCE``.
 
-    The process is left as it was.
+    ``nll``: what is judged, in nats an event, by the nodes the process has then. The process is left as it was.
     """
     trained = process.quadrature
 
-    def nll(nodes: int) -> float:
+    @torch.no_grad()
+    def by(nodes: int) -> float:
         process.quadrature = nodes
-        total, scored = 0.0, 0
-        for batch in batches():
-            total -= float(process.log_prob(batch).sum())
-            scored += int(batch.scored.sum())
-        return total / max(scored, 1)
+        return nll()
 
     try:
-        nodes, rough = trained, nll(trained)
-        now, finer = rough, nll(2 * trained)
+        nodes, rough = trained, by(trained)
+        now, finer = rough, by(2 * trained)
         while abs(finer - now) > TOLERANCE and 2 * nodes < MOST:
             nodes *= 2
-            now, finer = finer, nll(2 * nodes)
+            now, finer = finer, by(2 * nodes)
     finally:
         process.quadrature = trained
     return Settled(nodes, trained, rough, now, finer - now)
+
+
+def nll_per_event(process: PointProcess, batches: Iterable[PaddedBatch]) -> float:
+    """The exact one of all scored events; 0 of none."""
+    total, scored = 0.0, 0
+    for batch in batches:
+        total -= float(process.log_prob(batch).sum())
+        scored += int(batch.scored.sum())
+    return total / max(scored, 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from eventflow.errors import InputError
 from eventflow.events import PaddedBatch, Schema
 from eventflow.tpp import PointProcess, checkpoint_entry
-from eventflow.tpp._settle import Settled, settle
+from eventflow.tpp._settle import Settled, nll_per_event, settle
 from eventflow.train._evaluate import Score, prediction_columns
 from eventflow.train._loader import EventLoader
 from eventflow.train._references import known_as
@@ -147,7 +147,7 @@ class PointProcessTask(L.LightningModule):
         self.to(self._trained_dtype)
 
     def _settle(self, loader: Any) -> Settled:
-        settled = settle(self.model, lambda: (batch.to(self.device) for batch in loader))
+        settled = settle(self.model, lambda: nll_per_event(self.model, (batch.to(self.device) for batch in loader)))
         nodes = torch.tensor(settled.nodes, device=self.device)
         self.model.quadrature = int(self.trainer.strategy.reduce(nodes, reduce_op="max"))
         return settled

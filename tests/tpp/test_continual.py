@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,6 +196,25 @@ def test_evaluation_is_the_definition() -> None:
             state = process.step(state, torch.tensor([events.marks["mark"][j]]), torch.tensor([gap]))[1]
     assert said["gap_rmse"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-9)
     assert said["mark_accuracy"] == pytest.approx(np.mean(right))
+
+
+class Hiding(NHP):
+    """One whose compensator, by n nodes, lacks a share of 1 / n^2."""
+
+    def _compensator(self, state: Any, u: torch.Tensor) -> torch.Tensor:
+        return super()._compensator(state, u) * (1 - 1 / self.quadrature**2)
+
+
+@torch.no_grad()
+def test_what_few_nodes_hide_is_seen_by_the_evaluation() -> None:
+    torch.manual_seed(0)
+    process, task = Hiding(3, hidden_size=8, quadrature=2).double(), cut_by_time(stream(), 4)[2]
+    rough = -float(task_log_prob(process, task).sum()) / task.num_scored
+    said = evaluate(process, task, forecasts=False)["nll_per_event"]
+    assert process.quadrature == 2
+    process.quadrature = 640
+    true = -float(task_log_prob(process, task).sum()) / task.num_scored
+    assert abs(rough - true) > 0.02 and said == pytest.approx(true, abs=1e-3)
 
 
 def test_the_drifting_law_keeps_the_laws() -> None:

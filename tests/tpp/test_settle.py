@@ -7,7 +7,7 @@ import torch
 
 from eventflow.events import Events, PaddedBatch, Schema, pad
 from eventflow.tpp import NHP, RMTPP, PointProcess
-from eventflow.tpp._settle import TOLERANCE, settle
+from eventflow.tpp._settle import TOLERANCE, Settled, nll_per_event, settle
 
 
 class Spiky(RMTPP):
@@ -41,9 +41,13 @@ def nll(process: PointProcess, nodes: int) -> float:
     return -total / sum(int(batch.scored.sum()) for batch in batches())
 
 
+def settled_on(process: PointProcess, judged: list[PaddedBatch]) -> Settled:
+    return settle(process, lambda: nll_per_event(process, judged))
+
+
 def test_it_doubles_until_nothing_changes() -> None:
     process = spiky()
-    settled = settle(process, batches)
+    settled = settled_on(process, batches())
     # 8 / n^2 (1 - 1 / 4) <= 5e-4 from n = 160 on
     assert (settled.trained, settled.nodes, process.quadrature) == (10, 160, 10)
     assert settled.rough == pytest.approx(nll(process, 10)) and settled.nll == pytest.approx(nll(process, 160))
@@ -54,13 +58,13 @@ def test_it_doubles_until_nothing_changes() -> None:
 def test_enough_stays_as_it_is() -> None:
     torch.manual_seed(0)
     process = NHP(2, hidden_size=8, quadrature=20).double()
-    settled = settle(process, batches)
+    settled = settled_on(process, batches())
     assert settled.nodes == settled.trained == 20 and settled.rough == settled.nll
     assert settled.left == pytest.approx(nll(process, 40) - nll(process, 20), abs=1e-12)
 
 
 def test_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventflow.tpp._settle.MOST", 40)
-    settled = settle(spiky(), batches)
+    settled = settled_on(spiky(), batches())
     assert settled.nodes == 20 and settled.left > TOLERANCE
-    assert settle(spiky(), list).nll == 0.0  # nothing to judge
+    assert settled_on(spiky(), []).nll == 0.0  # nothing to judge
