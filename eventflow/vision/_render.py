@@ -62,7 +62,7 @@ def data_render(
     src: str, out: Path, *, window_ms: float = 33.0, fps: float = 25.0,
     style: Literal["polarity", "surface", "voxels"] = "polarity", colours: Literal["light", "dark", "grey"] = "light",
     tau_ms: float = 30.0, bins: int = 5, start_ms: float | None = None, end_ms: float | None = None, scale: int = 1,
-    columns: list[str] | None = None,
+    columns: list[str] | None = None, format: str | None = None, recover: bool = False,
 ) -> None:  # fmt: skip
     """Draw an event camera's recording: a picture of its busiest window (.png), or a film (.gif, .mp4).
 
@@ -80,6 +80,8 @@ def data_render(
         scale: enlarge each pixel so many times.
         columns: of a text or numpy array: the order of its columns, and where it is not known, unit and sensor:
             t y x p unit=us sensor=640x480
+        format: of the recording, such as evt3; found from its content by default.
+        recover: of a recording that is cut off or damaged, draw the events before the fault, with a warning.
     """
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
@@ -87,7 +89,7 @@ def data_render(
     if not (window_ms > 0 and fps > 0 and scale >= 1):
         raise InputError(f"render(window_ms={window_ms}, fps={fps}, scale={scale}): expected positive numbers")
     look = Look(style, colours, tau_ms, bins)
-    recording, length = _opened(src, columns), max(round(window_ms * 1e3), 1)
+    recording, length = _opened(src, columns, format, recover), max(round(window_ms * 1e3), 1)
     bounds = _bounds(recording, start_ms, end_ms)
     told = _Count(_parts(recording, bounds, length, still=out.suffix.lower() == ".png"))
     drawn = told if out.suffix.lower() == ".png" else _progress(told, None)
@@ -96,14 +98,15 @@ def data_render(
     _save(out, lambda path: writers[out.suffix.lower()](path, pictures, fps))
     windows = "one window" if out.suffix.lower() == ".png" else f"{told.windows} windows"
     print(f"{out}: {windows} of {window_ms:g} ms, {style}, of {told.events:,} events")
+    recording.report.warn()
 
 
-def _opened(src: str, columns: list[str] | None) -> Recording:
+def _opened(src: str, columns: list[str] | None, format: str | None, recover: bool) -> Recording:
     from eventflow.io import open_recording
     from eventflow.io._columns import schema_of
 
     order, schema = schema_of(columns)
-    recording = open_recording(src, columns=order, schema=schema)
+    recording = open_recording(src, format=format, columns=order, schema=schema, recover=recover)
     if recording.first is None:
         raise InputError(f"{src}: no events, nothing to draw")
     height, width = recording.schema.height, recording.schema.width

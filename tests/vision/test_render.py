@@ -7,7 +7,7 @@ import pytest
 
 from eventflow.errors import InputError
 from eventflow.events import Events, Schema
-from eventflow.io import write_events
+from eventflow.io import ReadWarning, read_events, write_events
 from eventflow.vision import Look, data_render, random_scene, simulate
 from eventflow.vision._render import COLOURS, enlarged, frame, frames
 
@@ -85,6 +85,19 @@ def test_gif_and_mp4_have_a_frame_for_each_window(recording, tmp_path) -> None:
     data_render(str(recording), tmp_path / "a.mp4", window_ms=10, scale=4)
     with imageio.get_reader(tmp_path / "a.mp4") as film:
         assert film.count_frames() in (5, 6)
+
+
+def test_a_recording_that_is_cut_off_is_drawn_on_request(recording, tmp_path, capsys) -> None:
+    write_events(read_events(recording), tmp_path / "whole.raw")
+    cut = tmp_path / "cut.raw"
+    cut.write_bytes((tmp_path / "whole.raw").read_bytes()[:-7])
+    with pytest.raises(InputError, match="byte .*--recover"):
+        data_render(str(cut), tmp_path / "a.png", window_ms=10)
+    with pytest.warns(ReadWarning, match="reading ended at byte"):
+        data_render(str(cut), tmp_path / "a.png", window_ms=10, recover=True)
+    assert (tmp_path / "a.png").exists() and "one window of 10 ms" in capsys.readouterr().out
+    with pytest.raises(InputError, match="header says evt3"):
+        data_render(str(cut), tmp_path / "b.png", format="evt2")
 
 
 def test_mistakes_are_named(recording, tmp_path) -> None:

@@ -42,7 +42,7 @@ def recovery(path: Path) -> str:
     """How to have what a damaged file still holds."""
     return (
         f"To have the events before that, with a report: read_events({str(path)!r}, recover=True); or on the command "
-        f"line: eventflow data convert {path} recovered.h5 --recover"
+        f"line: eventflow data convert {path} recovered.h5 --recover (data render takes it, too)"
     )
 
 
