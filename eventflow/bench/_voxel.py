@@ -242,9 +242,9 @@ def _print(results: dict[str, Any]) -> None:
     from rich.table import Table
 
     shown = {
-        f"window of {results['window']['events']:,}": results["window"][IN_A_LOOP],
+        f"window of {results['window']['events']:,}, in a loop": results["window"][IN_A_LOOP],
         "after another job": results["window"][AFTER_ANOTHER],
-        f"tiled of {results['tiled']['events']:,}": results["tiled"][IN_A_LOOP],
+        f"tiled of {results['tiled']['events']:,}, in a loop": results["tiled"][IN_A_LOOP],
     }
     window = next(iter(shown.values()))
     table = Table(title=f"voxel grid, {BINS} bins, {WIDTH} x {HEIGHT}: million events per CPU second, one core")
