@@ -73,7 +73,8 @@ MODELS = {
     "thp": Setting("TorchTHP", "THP", _THEIR_ATTENTION, _ATTENTION, {**_ATTENTION, **_COMPAT}),
     "attnhp": Setting(
         "TorchAttNHP", "AttNHP", {"hidden_size": 16, "time_emb_size": 4, "num_layers": 2, "num_heads": 2},
-        {"hidden_size": 16, "layers": 2, "heads": 2}, points=10,
+        {"hidden_size": 16, "layers": 2, "heads": 2},
+        {"hidden_size": 16, "layers": 2, "heads": 2, "time_size": 4, **_COMPAT}, points=10,
     ),
     "fullynn": Setting("TorchFullyNN", "FullyNN", _HAZARD, {}, _COMPAT),
     "odetpp": Setting(
