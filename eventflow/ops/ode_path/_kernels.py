@@ -179,8 +179,7 @@ def knots_back(model: Any, by: Any, count: int, step: Any, work: Any) -> None:
 def backward(model: Any, times: Any, step: Any, work: Any, after: Any, out: Any, grad: Any, by: Any) -> None:
     """Add to ``by``: gradients of W', b, V', c, U', start and jumps. ``grad``, of ``out``, is used up."""
     states, gs, gf, left = work[0], work[7], work[8], work[5]
-    width, reads = out.shape[2], out.shape[1]
-    batch = by[5].shape[0]
+    width, reads, batch = out.shape[2], out.shape[1], by[5].shape[0]
     rows = times.shape[0] // batch
     for b in range(batch):
         for back in range(rows):
