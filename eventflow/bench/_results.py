@@ -18,10 +18,14 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Kind:
-    """What the results of one kind of model hold: what every file has and the table shows, and what it has if known."""
+    """What the results of one kind of model hold: what every file has and the table shows, and what it has if known.
+
+    ``leading``: the datasets whose tables come first, since others publish numbers for the same files.
+    """
 
     metrics: Mapping[str, str]
     more: tuple[str, ...] = ()
+    leading: tuple[str, ...] = ()
 
 
 #: By the task that models/<model>/model.yaml names.
@@ -33,6 +37,7 @@ KINDS = {
         },
         ("time_nll_per_event", "mark_nll_per_event", "otd", "tmap", "train_events_per_cpu_s", "eval_events_per_cpu_s",
          "num_parameters"),
+        leading=("taxi",),
     ),
     "StreamTask": Kind({"return": "return", "steps": "steps"}, ("cpu_us_per_step",)),
     "FlowTask": Kind(
@@ -115,14 +120,17 @@ def entries(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def found() -> dict[str, dict[str, list[tuple[str, dict[str, Any]]]]]:
-    """All results files: by task, by dataset, (model, content)."""
+    """All results files: by task, by dataset (leading ones first), (model, content)."""
     import yaml
 
     files: dict[str, dict[str, list[tuple[str, dict[str, Any]]]]] = {}
     for path in sorted((ROOT / "models").glob("*/results/*.yaml")):
         model, content = path.parents[1].name, yaml.safe_load(path.read_text(encoding="utf-8"))
         files.setdefault(kind_of(model)[0], {}).setdefault(path.stem, []).append((model, content))
-    return files
+    return {
+        task: dict(sorted(by_data.items(), key=lambda item: item[0] not in KINDS[task].leading))
+        for task, by_data in files.items()
+    }
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
