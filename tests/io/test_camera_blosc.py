@@ -44,7 +44,7 @@ def same(path: Path, window: tuple[int, int] | None = None) -> bool:
 def test_rows_of_any_chunks(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "threads":
         with _blosc.ThreadPoolExecutor(3) as pool:
-            monkeypatch.setattr(_blosc, "_pool", lambda process: pool)
+            monkeypatch.setattr(_blosc, "_pool", lambda process, cores: pool)
             check(tmp_path / "rec.h5")
     else:
         monkeypatch.setattr(_blosc, "_pool" if how == "one thread" else "_library", lambda *process: None)

@@ -41,11 +41,15 @@ def _library() -> Any:
     return blosc
 
 
+def _cores() -> int:
+    """Those that this thread may run on now."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
-def _pool(process: int) -> Executor | None:
+def _pool(process: int, cores: int) -> Executor | None:
     """A thread of this process beside the one that asks; none where there is one core, or where other processes are at
     work beside this one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     alone = multiprocessing.parent_process() is None
     return ThreadPoolExecutor(1, "eventflow blosc") if cores > 1 and alone else None
 
@@ -71,7 +75,7 @@ class Chunked:
 
     def rows(self, lo: int, hi: int) -> list[Array]:
         """The rows of each column."""
-        pool = _pool(os.getpid())
+        pool = _pool(os.getpid(), _cores())
         jobs = [(column, column.room(lo, hi), column.packed(lo, hi)) for column in self._columns]
 
         def work(some: slice) -> list[Array]:
