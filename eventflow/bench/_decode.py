@@ -229,7 +229,7 @@ def _h5py(path: Path, milliseconds: int | None, *, clock: bool = False) -> int:
         length = len(sets[0])
         index = np.asarray(file["ms_to_idx"])
         cuts = [0, length] if milliseconds is None else [*index[::milliseconds].tolist(), length]
-        offset = np.int64(file["t_offset"][()]) if clock else 0
+        offset = np.asarray(file["t_offset"], np.int64)
 
         def rows(lo: int, hi: int) -> list[Any]:
             t, *marks = (data[lo:hi] for data in sets)
