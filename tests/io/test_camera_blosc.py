@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eventflow.errors import InputError
-from eventflow.io import ReadWarning, read_events
+from eventflow.io import ReadWarning, open_recording, read_events
 from eventflow.io.cameras import _blosc
 
 hdf5plugin = pytest.importorskip("hdf5plugin", reason="needs the extra vision")
@@ -58,6 +58,15 @@ def check(path: Path) -> None:
         assert same(path, window)
 
 
+def test_a_search_over_more_chunks_than_are_held(tmp_path: Path) -> None:
+    dsec(tmp_path / "rec.h5", dict.fromkeys(KINDS, 64))
+    with h5py.File(tmp_path / "rec.h5") as file:
+        chunked = _blosc.Chunked([file[f"events/{name}"] for name in "txyp"], [[_blosc.BLOSC]] * 4, added=7)
+        for lo, hi in ((900, 901), (0, 1000), (990, 2000), (0, 64), (0, 4000), (3900, N), (N, N)):
+            assert np.array_equal(chunked.first(lo, hi), COLUMNS["t"][lo:hi] + 7)
+            assert np.array_equal(chunked.rows(lo, hi)[0], COLUMNS["t"][lo:hi] + 7) and chunked.ordered
+
+
 def test_it_is_hdf5plugin_that_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dsec(tmp_path / "rec.h5", dict.fromkeys(KINDS, 700))
     seen = []
@@ -80,6 +89,22 @@ def test_a_damaged_chunk(damage: str, tmp_path: Path) -> None:
     with pytest.warns(ReadWarning, match="3,000 events before that were kept"):
         part = read_events(path, recover=True)
     assert np.array_equal(part.t - 1000, COLUMNS["t"][:3000]) and np.array_equal(part.marks["x"], COLUMNS["x"][:3000])
+
+
+@pytest.mark.parametrize("row", [1, 1000, 1001, 2999, 4096, N - 1])
+@pytest.mark.parametrize("kind", ["<u4", "<i8"])
+def test_a_time_that_goes_back(row: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside of a chunk, between two, between two blocks."""
+    monkeypatch.setitem(KINDS, "t", kind)
+    times = COLUMNS["t"] + np.arange(N)
+    times[row] = times[row - 1] - 1
+    monkeypatch.setitem(COLUMNS, "t", times)
+    dsec(tmp_path / "rec.h5", dict.fromkeys(KINDS, 1000))
+    with pytest.raises(InputError, match=rf"event {row}: time goes back from {times[row - 1] + 1000} to"):
+        read_events(tmp_path / "rec.h5")
+    if row > 2000:  # the chunks before it are held
+        events = open_recording(tmp_path / "rec.h5").window(dt=10_000, within=(1000, 1000 + int(times[1500])))
+        assert sum(window.num_events for window in events) == 1500
 
 
 def test_a_chunk_that_was_never_written(tmp_path: Path) -> None:

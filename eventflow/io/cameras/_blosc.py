@@ -68,10 +68,15 @@ class Chunked:
         if sets[0].dtype.kind in "iu":
             self._columns[0].added = added
 
+    @property
+    def ordered(self) -> bool:
+        """Whether in the rows that came last the first column was seen not to go back: while it was in the cache."""
+        return self._columns[0].ordered
+
     def first(self, lo: int, hi: int) -> Array:
-        """Rows of the first column alone; of its chunks, those that are held stay."""
+        """Rows of the first column alone; their chunks are held."""
         column = self._columns[0]
-        return column.rows(lo, column.room(lo, hi), column.packed(lo, hi, drop=False))
+        return column.rows(lo, column.room(lo, hi), column.packed(lo, hi), hold=True)
 
     def rows(self, lo: int, hi: int) -> list[Array]:
         """The rows of each column."""
@@ -88,10 +93,11 @@ class Chunked:
 
 
 class _Column:
-    """A dataset; of its chunks, if they are Blosc's, those that the last rows were in are remembered."""
+    """A dataset; of its chunks, if they are Blosc's, the last few that are not yet used up are held."""
 
     def __init__(self, data: Any, packed: bool) -> None:
         self.added: int | None = None
+        self.ordered = False
         self._data, self._length, self._dtype = data, len(data), data.dtype
         direct = packed and data.ndim == 1 and _library() is not None
         self._size = data.chunks[0] if direct else 0
@@ -102,13 +108,10 @@ class _Column:
         """Memory for these rows."""
         return np.empty(max(min(hi, self._length) - lo, 0), self._dtype if self.added is None else np.int64)
 
-    def packed(self, lo: int, hi: int, *, drop: bool = True) -> list[tuple[int, bytes]]:
-        """(number, bytes) of the chunks of these rows that are not held; no others are held on, but a few if told."""
-        wanted = self._numbers(lo, min(hi, self._length))
-        drop = drop or len(self._held) >= _FEW
-        for number in [number for number in self._held if drop and number not in wanted]:
-            self._spare.append(self._held.pop(number))
-        return [(number, self._stored(number)) for number in wanted if number not in self._held]
+    def packed(self, lo: int, hi: int) -> dict[int, bytes | Array]:
+        """number -> bytes of the chunks of these rows; of those that were held, which they are no more, the rows."""
+        wanted, held = self._numbers(lo, min(hi, self._length)), self._held
+        return {number: held.pop(number) if number in held else self._stored(number) for number in wanted}
 
     def _numbers(self, lo: int, hi: int) -> range:
         return range(lo // self._size, -(-hi // self._size)) if self._size else range(0)
@@ -117,40 +120,64 @@ class _Column:
         """A chunk as it is in the file; b"": it is not there, or was stored otherwise."""
         try:
             mask, raw = self._data.id.read_direct_chunk((number * self._size,))
-        except (OSError, RuntimeError, ValueError):
+        except (OSError, RuntimeError, ValueError, MemoryError):  # the last: h5py's, of a chunk that is not there
             return b""
         return b"" if mask else bytes(raw)
 
-    def rows(self, lo: int, out: Array, chunks: list[tuple[int, bytes]]) -> Array:
-        """``out`` filled with the rows from ``lo`` on; chunks that cannot be unpacked are left to HDF5."""
-        hi, straight = lo + len(out), set()
-        for number, raw in chunks:
-            base = number * self._size
-            if self.added is None and lo <= base and base + self._size <= hi:
-                if _unpacked(raw, out[base - lo : base - lo + self._size]):
-                    straight.add(number)
+    def rows(self, lo: int, out: Array, chunks: dict[int, bytes | Array], *, hold: bool = False) -> Array:
+        """``out`` filled with the rows from ``lo`` on, chunk by chunk; those that go on after it are held, or all."""
+        hi, self.ordered = lo + len(out), self.added is not None
+        if not self._size:
+            self._put(self._data[lo:hi], out, 0)
+        for number, chunk in chunks.items():
+            base, end = number * self._size, (number + 1) * self._size
+            at = max(base - lo, 0)
+            part = out[at : end - lo]
+            if self.added is None and len(part) == self._size and _unpacked(chunk, part):
                 continue
-            room = self._spare.pop() if self._spare else np.empty(self._size, self._dtype)
-            if _unpacked(raw, room):
-                self._held[number] = room
-            else:
-                self._spare.append(room)
-        for number in self._numbers(lo, hi) if self._size else range(1):
-            if number in straight:
+            held = self._chunk(chunk)
+            if held is None:  # HDF5 can read it, or say what is wrong
+                self._put(self._data[max(base, lo) : min(end, hi)], out, at)
                 continue
-            begin, end = (max(lo, number * self._size), min(hi, (number + 1) * self._size)) if self._size else (lo, hi)
-            held, base = self._held.get(number), number * self._size
-            part = self._data[begin:end] if held is None else held[begin - base : end - base]
-            if self.added is None:
-                out[begin - lo : end - lo] = part
+            self._put(held[max(lo - base, 0) :][: len(part)], out, at)
+            if hold or end > hi:
+                self._hold(number, held)
             else:
-                np.add(part, self.added, out=out[begin - lo : end - lo], dtype=np.int64)
+                self._spare.append(held)
         return out
 
+    def _put(self, rows: Array, out: Array, at: int) -> None:
+        part = out[at : at + len(rows)]
+        part[:] = rows
+        if self.added is not None:
+            part += self.added
+            seen = rows if rows.itemsize < 8 else part  # the narrower the faster, but sums in 64 bits may wrap
+            self.ordered &= not (seen[1:] < seen[:-1]).any() and not (at and (part[:1] < out[at - 1]).any())
 
-def _unpacked(raw: bytes, room: Array) -> bool:
+    def _chunk(self, chunk: bytes | Array) -> Array | None:
+        """Its rows; None: it cannot be unpacked."""
+        if not isinstance(chunk, bytes):
+            return chunk
+        room = self._spare.pop() if self._spare else np.empty(self._size, self._dtype)
+        if _unpacked(chunk, room):
+            return room
+        self._spare.append(room)
+        return None
+
+    def _hold(self, number: int, rows: Array) -> None:
+        """Hold it, as the last of a few."""
+        self._held[number] = rows
+        while len(self._held) > _FEW:
+            self._spare.append(self._held.pop(next(iter(self._held))))
+
+
+def _unpacked(raw: bytes | Array, room: Array) -> bool:
     """Whether ``raw`` is a sound buffer of Blosc's that fills ``room``, as it does then."""
     blosc, told = _library(), ctypes.c_size_t()
-    if blosc.blosc_cbuffer_validate(raw, len(raw), ctypes.byref(told)) < 0 or told.value != room.nbytes:
+    if (
+        not isinstance(raw, bytes)
+        or blosc.blosc_cbuffer_validate(raw, len(raw), ctypes.byref(told)) < 0
+        or told.value != room.nbytes
+    ):
         return False
     return blosc.blosc_decompress_ctx(raw, room.ctypes.data, room.nbytes, 1) == room.nbytes

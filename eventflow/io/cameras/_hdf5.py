@@ -18,10 +18,11 @@ import numpy as np
 from eventflow.errors import InputError, require
 from eventflow.io._text import Progress
 from eventflow.io.cameras._fault_place import FAULTS, hdf5_place
-from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Source, as_columns
+from eventflow.io.cameras._source import Array, Bound, BrokenError, Columns, Opening, Ordered, Source, as_columns
 
-#: Events read at a time; of a window whose rows the index knows, all at once up to the second number.
-_ROWS, _WINDOW = 1 << 17, 1 << 21
+#: Events read at a time; of a window whose rows the index knows, all at once up to the second number; where nothing is
+#: known, few at first: often only the first event is asked for.
+_ROWS, _WINDOW, _BEGIN = 1 << 17, 1 << 21, 1 << 12
 #: Bytes of unpacked chunks that HDF5 remembers for each dataset, at least: room for one chunk, so that its memory is
 #: used again for the next. With room for many, each is unpacked into memory of its own, which costs a third more.
 _CACHE = 1 << 20
@@ -33,12 +34,13 @@ _ECF = 0x8ECF
 class Reader(NamedTuple):
     """An open file: ``rows(lo, hi)`` are (t, x, y, p); ``times(lo, hi)`` is t alone; ``sets`` what they are read from;
     ``narrow(start)``, where there is an index, the rows (lo, hi) between which the first event at or after ``start``
-    should lie."""
+    should lie; ``ordered()``: whether the rows that came last were seen to be in the order of their times."""
 
     rows: Callable[[int, int], tuple[Array, Array, Array, Array]]
     times: Callable[[int, int], Array]
     sets: tuple[Any, ...]
     narrow: Callable[[int], tuple[int, int]] | None = None
+    ordered: Callable[[], bool] = bool
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ class Hdf5Source(Source):
                         stop = min(row + size, self.length)
                         size = _ROWS - stop % _ROWS  # from then on to a multiple: chunks are mostly whole then
                         block = as_columns(*reader.rows(row, stop), first=row)
-                        yield block
+                        yield Ordered(*block) if reader.ordered() else block
                         row = stop
                         progress.at(progress.total * row // self.length)
                         if end is not None and block.t[-1] >= end:
@@ -111,6 +113,8 @@ class Hdf5Source(Source):
 
     def _size(self, reader: Reader, row: int, end: Bound) -> int:
         """How many rows to read first: up to just past ``end``, if the index says where that is."""
+        if row == 0 and end is None:
+            return _BEGIN
         last = reader.narrow(end)[1] + 1 if reader.narrow is not None and end is not None else row
         return last - row if 0 < last - row <= _WINDOW else _ROWS
 

@@ -140,7 +140,9 @@ def _binding(place: _Place, exponent: int) -> Any:
                 return 0, 0 if at < 0 else length
             return int(steps[min(at, last)]), int(steps[at + 1]) if at < last else length
 
-        return Reader(rows, times, tuple(data), narrow if steps is not None else None)
+        return Reader(
+            rows, times, tuple(data), narrow if steps is not None else None, lambda: fast and chunked.ordered
+        )
 
     return bind
 

@@ -29,6 +29,12 @@ class Columns(NamedTuple):
         return Columns(*(column[lo:hi] for column in self))
 
 
+class Ordered(Columns):
+    """Those of which the reader saw that time does not go back in them."""
+
+    __slots__ = ()
+
+
 class BrokenError(Exception):
     """The file cannot be read further. The message says where and why; the events before that were delivered, but for
     those in ``kept``, of the block in which the fault is."""
@@ -113,8 +119,7 @@ def checked(source: Source, blocks: Iterator[Columns]) -> Iterator[Columns]:
     last, seen = None, 0
     for block in blocks:
         if len(block.t):
-            wrong = block.t[1:] < block.t[:-1]
-            at = 0 if last is not None and block.t[0] < last else int(np.argmax(wrong)) + 1 if wrong.any() else None
+            at = 0 if last is not None and block.t[0] < last else _step_back(block)
             if at is not None:
                 before = block.t[at - 1] if at else last
                 if at:
@@ -123,6 +128,14 @@ def checked(source: Source, blocks: Iterator[Columns]) -> Iterator[Columns]:
             last = block.t[-1]
         seen += len(block.t)
         yield block
+
+
+def _step_back(block: Columns) -> int | None:
+    """The first row whose time is before that of the row in front."""
+    if isinstance(block, Ordered):
+        return None
+    back = block.t[1:] < block.t[:-1]
+    return int(np.argmax(back)) + 1 if back.any() else None
 
 
 def as_columns(t: Array, x: Array, y: Array, p: Array, *, first: int) -> Columns:
