@@ -91,9 +91,12 @@ def packets(types: Any, whole: Events, size: int, lost: tuple[int, ...] = (), en
 
 def bag(
     folder: Path, messages: list[bytes], *, kind: str = "dvs_msgs/msg/EventArray", storage: str = "SQLITE3",
-    topic: str = "/dvs/events",
+    topic: str = "/dvs/events", packed: str = "NONE",
 ) -> Path:  # fmt: skip
-    with rosbag2.Writer(folder, version=8, storage_plugin=rosbag2.StoragePlugin[storage]) as writer:
+    """``packed``: NONE, MESSAGE (each by itself) or FILE."""
+    writer = rosbag2.Writer(folder, version=8, storage_plugin=rosbag2.StoragePlugin[storage])
+    writer.set_compression(rosbag2.CompressionMode[packed], rosbag2.CompressionFormat.ZSTD)
+    with writer:
         connection = writer.add_connection(topic, kind, typestore=store())
         for i, message in enumerate(messages):
             writer.write(connection, 10 + i, message)

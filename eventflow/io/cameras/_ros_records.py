@@ -7,16 +7,14 @@ SQLite: see :mod:`._sqlite_pages`.
 
 from __future__ import annotations
 
-import bz2
 import struct
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
-from eventflow.errors import require
-from eventflow.io.cameras import _sqlite_pages
+from eventflow.io.cameras import _ros_packing, _sqlite_pages
 from eventflow.io.cameras._source import BrokenError
 
 _ROS1, _MCAP = b"#ROSBAG V2.0\n", b"\x89MCAP0\r\n"
@@ -81,26 +79,46 @@ def stored_messages(path: Path) -> Iterator[Message]:
     Raises:
         BrokenError: after the last message before a fault; it names the byte.
     """
-    with path.open("rb") as file:
-        size, head, closed = path.stat().st_size, file.read(len(_ROS1)), True
-        if head == _ROS1:
-            closed = yield from _ros1(_Bytes(file, size), {})
-        elif head.startswith(_MCAP):
-            file.seek(len(_MCAP))
-            closed = yield from _mcap(_Bytes(file, size), {})
-        elif head == _sqlite_pages.MAGIC[: len(_ROS1)]:
-            topics = _sqlite_pages.bag_topics(file, size)
-            for topic, raw, at in _sqlite_pages.bag_messages(file, size):
-                if topic in topics:
-                    yield Message(*topics[topic], raw, at)
-        if not closed:
-            raise BrokenError(f"byte {size:,}: the bag was never closed")
+    with _ros_packing.opened(path) as plain:
+        try:
+            for found in _walk(plain.file, plain.size):
+                yield found._replace(at=0) if plain.packed else found
+        except BrokenError as error:
+            told = f"byte 0: of what is packed there, {error}" if plain.packed else str(error)
+            raise BrokenError(plain.fault or told) from None
+        if plain.fault:
+            raise BrokenError(plain.fault)
+
+
+def _walk(file: IO[bytes], size: int) -> Iterator[Message]:
+    """The messages of an open file."""
+    head, closed = file.read(len(_ROS1)), True
+    if head == _ROS1:
+        closed = yield from _ros1(_Bytes(file, size), {})
+    elif head.startswith(_MCAP):
+        file.seek(len(_MCAP))
+        closed = yield from _mcap(_Bytes(file, size), {})
+    elif head == _sqlite_pages.MAGIC[: len(_ROS1)]:
+        topics = _sqlite_pages.bag_topics(file, size)
+        for topic, raw, at in _sqlite_pages.bag_messages(file, size):
+            if topic in topics:
+                yield _ros2(topics[topic], raw, at)
+    if not closed:
+        raise BrokenError(f"byte {size:,}: the bag was never closed")
+
+
+def _ros2(topic: tuple[str, str], raw: bytes, at: int) -> Message:
+    """A message of ROS 2, which may be packed by itself."""
+    try:
+        return Message(*topic, _ros_packing.message(raw), at)
+    except BrokenError as error:
+        raise BrokenError(f"byte {at:,}: {error}") from None
 
 
 def fault_place(path: Path, raw: bytes | None = None) -> str:
     """Where a bag is damaged, or where this message of it is: "byte N, "; nothing if that cannot be told."""
     if path.is_dir():
-        places = (fault_place(file, raw) for file in bag_files(path))
+        places = (fault_place(file, raw) for file in _ros_packing.bag_files(path))
         return next(filter(None, places), "")
     try:
         for message in stored_messages(path):
@@ -113,17 +131,12 @@ def fault_place(path: Path, raw: bytes | None = None) -> str:
 
 def refuse_cut(path: Path) -> None:
     """Raise BrokenError for a database that lacks pages: SQLite takes them for zeros."""
-    for part in bag_files(path):
+    for part in _ros_packing.bag_files(path):
         with part.open("rb") as file:
             head = file.read(100)
         missing = _sqlite_pages.missing_bytes(head, part.stat().st_size) if head[:16] == _sqlite_pages.MAGIC else 0
         if missing:
             raise BrokenError(f"{missing:,} bytes are missing at its end")
-
-
-def bag_files(path: Path) -> list[Path]:
-    """The file, or those of a folder, in the order of their names."""
-    return [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in (".mcap", ".db3"))
 
 
 def _cut(at: int, missing: int) -> BrokenError:
@@ -205,7 +218,7 @@ def _mcap(stream: _Bytes, known: _Known) -> _Messages:
             known[number] = part.text(), known.get(-1 - schema, ("", ""))[1]
         elif kind == _M_MESSAGE and (channel := known.get(part.number("H"))):
             part.take(20)  # number, time of logging, time of sending
-            yield Message(*channel, part.some(length), at)
+            yield _ros2(channel, part.some(length), at)
     return False
 
 
@@ -232,7 +245,7 @@ def _chunk(
     missing = length - len(data)
     packed = packing != "none"
     try:
-        whole = _unpack(packing, data) if packed else data
+        whole = _ros_packing.unpack(packing, data) if packed else data
     except BrokenError as error:
         raise BrokenError(f"byte {at:,}: {error}") from None
     if total and not missing and zlib.crc32(whole) != total:
@@ -245,19 +258,3 @@ def _chunk(
         raise
     if missing:
         raise _cut(begin + len(data), missing)
-
-
-def _unpack(packing: str, data: bytes) -> bytes:
-    """The bytes that were packed, or as many as come out of what is there."""
-    if packing == "bz2":
-        unpacker: Any = bz2.BZ2Decompressor()
-    elif packing == "lz4":
-        unpacker = require("lz4.frame", "ros").LZ4FrameDecompressor()
-    elif packing == "zstd":
-        unpacker = require("rosbags.rosbag2.reader", "ros").zstd.ZstdDecompressor()  # type: ignore[attr-defined]
-    else:
-        raise BrokenError(f"a chunk packed by {packing!r}; expected none, bz2, lz4 or zstd")
-    try:
-        return bytes(unpacker.decompress(data))
-    except Exception as error:  # each library has its own
-        raise BrokenError(f"a chunk that cannot be unpacked ({error})") from None

@@ -17,7 +17,8 @@ from typing import Any
 from eventflow.errors import require
 from eventflow.io._text import Progress
 from eventflow.io.cameras._ros_messages import ARRAYS, PACKETS, Cdr, Packets, Ros1, array
-from eventflow.io.cameras._ros_records import bag_files, fault_place, refuse_cut, stored_messages
+from eventflow.io.cameras._ros_packing import bag_files, message
+from eventflow.io.cameras._ros_records import fault_place, refuse_cut, stored_messages
 from eventflow.io.cameras._source import Bound, BrokenError, Columns, Opening, Source, recovery
 
 TYPES = ARRAYS + PACKETS
@@ -38,8 +39,8 @@ class BagSource(Source):
             for kind, raw, share in self._messages():
                 progress.at(int(share * progress.total))
                 try:
-                    message = _of(self.opening)(raw, row)
-                    block = array(message) if kind in ARRAYS else packets.take(message)
+                    parsed = _of(self.opening)(raw, row)
+                    block = array(parsed) if kind in ARRAYS else packets.take(parsed)
                 except BrokenError as error:
                     told = f"{fault_place(path, bytes(raw))}event {row:,}: {error}"
                     raise BrokenError(told, error.kept) from None
@@ -55,9 +56,10 @@ class BagSource(Source):
 
     def _messages(self) -> Iterator[tuple[str, Any, float]]:
         """(type, bytes, share of the bag that lies before it) of the topic's messages, as long as there are any."""
+        path = self.opening.path
         if not self.whole:
-            whole = _bytes(self.opening.path)
-            chosen = (m for m in _stored(self.opening.path) if m.topic == self.topic and m.kind in TYPES)
+            whole = _bytes(path)
+            chosen = (m for m in _stored(path) if m.topic == self.topic and m.kind in TYPES)
             yield from ((m.kind, m.raw, m.at / whole) for m in chosen)
             return
         try:
@@ -65,9 +67,11 @@ class BagSource(Source):
                 connections = [c for c in bag.connections if c.topic == self.topic and c.msgtype in TYPES]
                 count = max(sum(c.msgcount for c in connections), 1)
                 for i, (connection, _, raw) in enumerate(bag.messages(connections=connections)):
-                    yield connection.msgtype, raw, i / count
+                    yield connection.msgtype, _plain(self.opening, raw), i / count
+        except BrokenError as error:
+            raise BrokenError(f"{fault_place(path)}{error}") from None
         except _faults() as error:
-            place = fault_place(self.opening.path)
+            place = fault_place(path)
             raise BrokenError(f"{place}the bag cannot be read further ({error or type(error).__name__})") from None
 
 
@@ -81,7 +85,7 @@ def open_bag(opening: Opening) -> BagSource:
             topics = _topics(held)
             chosen = [c for c in bag.connections if topics and c.topic == topics[0] and c.msgtype in TYPES]
             if chosen:
-                first = next((raw for _, _, raw in bag.messages(connections=chosen)), None)
+                first = next((_plain(opening, raw) for _, _, raw in bag.messages(connections=chosen)), None)
     except (BrokenError, *_faults()) as error:
         return _without_index(opening, error)
     return _source(opening, held, first)
@@ -141,9 +145,9 @@ def _size(opening: Opening, raw: Any) -> tuple[int | None, int | None]:
     if raw is None:
         return opening.height, opening.width
     try:
-        message = _of(opening)(raw, 0)
-        message.header()
-        height, width = message.number(4), message.number(4)
+        parsed = _of(opening)(raw, 0)
+        parsed.header()
+        height, width = parsed.number(4), parsed.number(4)
     except BrokenError as error:
         raise opening.error(str(error)) from None
     return opening.height or height or None, opening.width or width or None
@@ -151,6 +155,11 @@ def _size(opening: Opening, raw: Any) -> tuple[int | None, int | None]:
 
 def _of(opening: Opening) -> type[Cdr]:
     return Ros1 if opening.variant == "1" else Cdr
+
+
+def _plain(opening: Opening, raw: Any) -> Any:
+    """The message, unpacked if rosbags did not know that it is packed: it has that from metadata.yaml."""
+    return raw if opening.variant == "1" else message(raw)
 
 
 def _reader(opening: Opening) -> Any:
